@@ -1,0 +1,3 @@
+//! The `patroni-broker` program: arguments in, exit code out.
+
+fn main() {}
