@@ -171,8 +171,12 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict => f.write_str("somebody else changed it first"),
-            Self::Unavailable { engine, reason } => write!(f, "the store ({engine}) is unavailable: {reason}"),
-            Self::OutcomeUnknown { key } => write!(f, "no answer came for the write of {key}; it may have landed"),
+            Self::Unavailable { engine, reason } => {
+                write!(f, "the store ({engine}) is unavailable: {reason}")
+            }
+            Self::OutcomeUnknown { key } => {
+                write!(f, "no answer came for the write of {key}; it may have landed")
+            }
             Self::Corrupt { reason } => write!(f, "the store's content is damaged: {reason}"),
         }
     }

@@ -1,0 +1,117 @@
+//! What is offered: services and their plans, as the configuration lists them.
+
+use super::{PlanId, ServiceId};
+
+/// Every service offering. Ids and names are unique; the configuration checks that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// In the configuration's order.
+    pub services: Vec<Service>,
+}
+
+/// A service offering (OSB 2.17, "Service Offering Object").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its id, fixed for ever.
+    pub id: ServiceId,
+    /// Its name for people and command lines.
+    pub name: String,
+    /// How its instances are made.
+    pub driver: DriverKind,
+    /// A sentence for the marketplace.
+    pub description: String,
+    /// Whether instances can be bound.
+    pub bindable: bool,
+    /// Whether an instance may change its plan.
+    pub plan_updateable: bool,
+    /// What kind of thing it is, for platforms.
+    pub tags: Vec<String>,
+    /// At least one.
+    pub plans: Vec<Plan>,
+}
+
+/// Which driver makes a service's instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    /// Patroni clusters.
+    Patroni,
+}
+
+/// A plan of a service (OSB 2.17, "Service Plan Object").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Its id, fixed for ever.
+    pub id: PlanId,
+    /// Its name for people and command lines.
+    pub name: String,
+    /// A sentence for the marketplace.
+    pub description: String,
+    /// Whether it costs nothing.
+    pub free: bool,
+    /// How long an operation on it may take, in seconds; the platform is told, and the broker holds to it.
+    pub maximum_polling_duration_s: u64,
+    /// What its driver wants to know.
+    pub settings: PlanSettings,
+}
+
+/// The driver's part of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanSettings {
+    /// For [`DriverKind::Patroni`].
+    Patroni(PatroniPlan),
+}
+
+/// A Patroni cluster's plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatroniPlan {
+    /// The image of its members.
+    pub image: String,
+    /// How many nodes, where the request does not say.
+    pub node_count: u32,
+    /// Patroni's synchronous mode.
+    pub synchronous: bool,
+    /// The database that bindings name.
+    pub database: String,
+    /// Patroni's `ttl` in seconds: how long a silent leader keeps its lock.
+    pub ttl_s: u32,
+    /// Patroni's `loop_wait` in seconds.
+    pub loop_wait_s: u32,
+    /// Patroni's `retry_timeout` in seconds.
+    pub retry_timeout_s: u32,
+    /// The container's memory limit; none without.
+    pub memory_bytes: Option<u64>,
+    /// The container's `/dev/shm`.
+    pub shm_bytes: u64,
+}
+
+impl Catalog {
+    /// The offering with this id.
+    #[must_use]
+    pub fn service(&self, id: &ServiceId) -> Option<&Service> {
+        self.services.iter().find(|service| service.id == *id)
+    }
+
+    /// The service that has a plan with this id.
+    #[must_use]
+    pub fn service_of_plan(&self, id: &PlanId) -> Option<&Service> {
+        self.services.iter().find(|service| service.plan(id).is_some())
+    }
+}
+
+impl Service {
+    /// The plan with this id.
+    #[must_use]
+    pub fn plan(&self, id: &PlanId) -> Option<&Plan> {
+        self.plans.iter().find(|plan| plan.id == *id)
+    }
+}
+
+impl DriverKind {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Patroni => "patroni",
+        }
+    }
+}
