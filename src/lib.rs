@@ -12,5 +12,6 @@
 //! - [`model`]: ids, secrets, catalog: plain data.
 //! - `storage` (its own crate): the store and its engines.
 
+pub mod broker;
 pub mod cells;
 pub mod model;
