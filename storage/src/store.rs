@@ -149,7 +149,8 @@ pub enum StoreError {
         /// The key that was being written.
         key: Key,
     },
-    /// What is stored cannot be right: stop and tell an operator.
+    /// What is stored, or was to be stored, cannot be right: a record nobody can read, a value the engine cannot
+    /// hold, a directory where an entry should be. Trying again is of no use: stop and tell an operator.
     Corrupt {
         /// What is wrong, for people.
         reason: String,
@@ -171,9 +172,13 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict => f.write_str("somebody else changed it first"),
-            Self::Unavailable { engine, reason } => write!(f, "the store ({engine}) is unavailable: {reason}"),
-            Self::OutcomeUnknown { key } => write!(f, "no answer came for the write of {key}; it may have landed"),
-            Self::Corrupt { reason } => write!(f, "the store's content is damaged: {reason}"),
+            Self::Unavailable { engine, reason } => {
+                write!(f, "the store ({engine}) is unavailable: {reason}")
+            }
+            Self::OutcomeUnknown { key } => {
+                write!(f, "no answer came for the write of {key}; it may have landed")
+            }
+            Self::Corrupt { reason } => write!(f, "the store needs an operator: {reason}"),
         }
     }
 }
