@@ -15,3 +15,8 @@
 pub mod broker;
 pub mod cells;
 pub mod model;
+pub mod patroni;
+pub mod routing;
+pub mod scheduler;
+pub mod services;
+pub mod state;

@@ -3,6 +3,7 @@
 mod catalog;
 mod cell;
 mod id;
+mod mint;
 mod secret;
 
 pub use catalog::{Catalog, DriverKind, PatroniPlan, Plan, PlanSettings, Service};
@@ -10,4 +11,5 @@ pub use cell::{CellSite, DockerAddress, InvalidPortRange, PortRange, TlsFiles};
 pub use id::{
     BindingId, CellGuid, ContainerName, InstanceId, InvalidId, NodeId, OperationId, PlanId, ServiceId,
 };
+pub use mint::Mint;
 pub use secret::Secret;

@@ -1,0 +1,89 @@
+//! How a cluster stands, in the ancestors' words.
+
+use super::{Member, Role};
+use crate::model::NodeId;
+
+/// How a cluster stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Such as `master running; replicas running, starting`.
+    pub description: String,
+    /// How many of its nodes run; the leader counts only while it is the only one.
+    pub running: u32,
+    /// The leader, if there is one.
+    pub leader: Option<NodeId>,
+}
+
+/// Sums the members up, for these nodes and in their order, the leader first. A node that has not been seen yet counts
+/// as `stopped`; a member that is none of the nodes does not count.
+#[must_use]
+pub fn progress(nodes: &[NodeId], members: &[Member]) -> Progress {
+    let of = |node: &NodeId| members.iter().find(|member| member.node == *node);
+    let state = |node: &NodeId| match of(node) {
+        Some(member) if !member.state.is_empty() => member.state.clone(),
+        _ => "stopped".to_owned(),
+    };
+    let is_leader = |node: &&NodeId| of(node).is_some_and(|member| member.role == Role::Leader);
+    let leaders: Vec<&NodeId> = nodes.iter().filter(is_leader).collect();
+    let states = |nodes: &mut dyn Iterator<Item = &NodeId>| nodes.map(state).collect::<Vec<_>>().join(", ");
+    let description = match leaders.first() {
+        None => format!("members {}", states(&mut nodes.iter())),
+        Some(leader) if nodes.len() == 1 => format!("master {}", state(leader)),
+        Some(leader) => {
+            let replicas = states(&mut nodes.iter().filter(|node| node != leader));
+            format!("master {}; replicas {replicas}", state(leader))
+        }
+    };
+    let running = nodes.iter().filter(|node| state(node) == "running").count();
+    let running = if leaders.len() == 1 { u32::try_from(running).unwrap_or(u32::MAX) } else { 0 };
+    Progress { description, running, leader: leaders.first().map(|node| (*node).clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::progress;
+    use crate::model::NodeId;
+    use crate::patroni::{Member, Role};
+
+    /// Members are written `node:role:state`.
+    fn check(nodes: &str, members: &str, running: u32, description: &str) {
+        let nodes: Vec<NodeId> = nodes.split(' ').map(|raw| NodeId::parse(raw).unwrap()).collect();
+        let member = |raw: &str| {
+            let mut parts = raw.splitn(3, ':');
+            Member {
+                node: NodeId::parse(parts.next().unwrap()).unwrap(),
+                role: if parts.next() == Some("leader") { Role::Leader } else { Role::Replica },
+                state: parts.next().unwrap().to_owned(),
+                conn_url: String::new(),
+                api_url: String::new(),
+            }
+        };
+        let members: Vec<Member> = members.split(',').filter(|raw| !raw.is_empty()).map(member).collect();
+        let now = progress(&nodes, &members);
+        assert_eq!((now.description.as_str(), now.running), (description, running), "{members:?}");
+    }
+
+    #[test]
+    fn the_ancestors_words() {
+        check("a b", "", 0, "members stopped, stopped");
+        check("a b", "a:replica:starting", 0, "members starting, stopped");
+        check("a b", "a:leader:running", 1, "master running; replicas stopped");
+        check("a b", "b:leader:running", 1, "master running; replicas stopped");
+        check("a b", "a:leader:running,b:replica:running", 2, "master running; replicas running");
+        check("a b", "a:replica:running,b:leader:running", 2, "master running; replicas running");
+        check("a", "a:leader:running", 1, "master running");
+        check("a", "", 0, "members stopped");
+        check(
+            "a b c d",
+            "a:replica:starting,c:leader:running,d:replica:creating replica",
+            1,
+            "master running; replicas starting, stopped, creating replica",
+        );
+    }
+
+    #[test]
+    fn strangers_and_rivals_do_not_count() {
+        check("a b", "a:leader:running,x:replica:running", 1, "master running; replicas stopped");
+        check("a b", "a:leader:running,b:leader:running", 0, "master running; replicas running");
+    }
+}

@@ -1,0 +1,8 @@
+//! Ports: which public port leads to an instance, which cell ports its containers publish. Owns the claims that make
+//! ports unique, and the allocations that routers read. Knows nothing of HAProxy.
+
+mod allocation;
+mod claims;
+
+pub use allocation::{Allocations, RoutersBehind};
+pub use claims::{Claim, PortError, PortPool};

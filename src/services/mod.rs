@@ -1,0 +1,138 @@
+//! How a service's instances are made. Owns the [`Driver`] trait and the drivers; knows nothing of operations, of the
+//! journal or of HTTP.
+
+mod patroni;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use storage::{Store, StoreError};
+
+use crate::cells::ContainerSpec;
+use crate::model::{CellGuid, DriverKind, Mint, Plan, Secret};
+use crate::patroni::Progress;
+use crate::state::{InstanceRecord, NodeRecord};
+
+/// What differs between kinds of services. Everything else about an operation (journal, placement, ports, resuming,
+/// cleaning up) is the broker's, the same for all.
+pub trait Driver: Send + Sync {
+    /// Reads a request's parameters.
+    ///
+    /// # Errors
+    /// Names the parameter and what it may be.
+    fn order(&self, plan: &Plan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters>;
+
+    /// Gives a new record the credentials that this kind of instance needs.
+    fn mint_credentials(&self, mint: &dyn Mint) -> NewCredentials;
+
+    /// The container ports that a node publishes.
+    fn container_ports(&self) -> &'static [u16];
+
+    /// The container of a node, the same every time for the same record.
+    fn container(&self, plan: &Plan, record: &InstanceRecord, node: &NodeRecord) -> ContainerSpec;
+
+    /// How the instance's members stand, as the store says.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn progress(&self, record: &InstanceRecord) -> Result<Progress, StoreError>;
+
+    /// Whether the instance holds data, so that a container's volume must not be made anew.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn holds_data(&self, record: &InstanceRecord) -> Result<bool, StoreError>;
+
+    /// Clears what a member that died in the middle of the first start has left, if that is so: never while the
+    /// instance holds data. Tells whether something was cleared.
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError>;
+
+    /// Removes what the members keep in the store.
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
+
+    /// The credentials of a binding, for applications that reach the instance at `host`.
+    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value>;
+}
+
+/// The drivers by kind.
+#[derive(Clone)]
+pub struct Drivers {
+    patroni: Arc<dyn Driver>,
+}
+
+impl Drivers {
+    /// Every driver there is. `access` is how containers reach the store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, access: StoreAccess, broker: &str) -> Self {
+        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access, broker.to_owned())) }
+    }
+
+    /// The driver of a kind of service.
+    #[must_use]
+    pub fn of(&self, kind: DriverKind) -> Arc<dyn Driver> {
+        match kind {
+            DriverKind::Patroni => Arc::clone(&self.patroni),
+        }
+    }
+}
+
+/// What a request's parameters ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// How many nodes.
+    pub nodes: usize,
+    /// On which cells; any without.
+    pub cells: Option<Vec<CellGuid>>,
+}
+
+/// A new record's credentials.
+#[derive(Clone, Debug)]
+pub struct NewCredentials {
+    /// May make roles and databases.
+    pub admin: crate::state::Credentials,
+    /// The superuser.
+    pub superuser: crate::state::Credentials,
+    /// What bindings hand out.
+    pub app: crate::state::Credentials,
+    /// For streaming between the members.
+    pub replication: Option<crate::state::Credentials>,
+    /// For the members' REST API.
+    pub rest: Option<crate::state::Credentials>,
+}
+
+/// How a container reaches the store that the broker uses.
+#[derive(Clone, Debug)]
+pub struct StoreAccess {
+    /// Patroni's name for the engine: `etcd`, `etcd3` or `consul`.
+    pub engine: String,
+    /// Base URLs, reachable from the containers.
+    pub endpoints: Vec<String>,
+    /// The user, where the store asks for one.
+    pub user: Option<(String, Secret)>,
+}
+
+/// A parameter is not what the plan takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidParameters {
+    /// Names the parameter and what it may be.
+    pub reason: String,
+}
+
+impl fmt::Display for InvalidParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for InvalidParameters {}
+
+/// An environment, sorted so that a container's fingerprint is the same every time.
+type Environment = BTreeMap<String, String>;

@@ -1,0 +1,105 @@
+//! The `patroni` driver: highly available PostgreSQL clusters. What the image expects is described in
+//! `images/patroni/README.md`; this is the other half of that contract.
+
+mod container;
+mod credentials;
+mod parameters;
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use storage::{Entry, Expect, Store, StoreError};
+
+use super::{Driver, InvalidParameters, NewCredentials, Order, StoreAccess};
+use crate::cells::ContainerSpec;
+use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings};
+use crate::patroni::{Progress, progress, read_members};
+use crate::state::{InstanceRecord, NodeRecord, keys};
+
+/// PostgreSQL's port inside the container.
+const POSTGRESQL: u16 = 5432;
+/// Patroni's REST API's port inside the container.
+const REST_API: u16 = 8008;
+
+pub(super) struct PatroniDriver {
+    store: Arc<dyn Store>,
+    access: StoreAccess,
+    broker: String,
+}
+
+impl PatroniDriver {
+    pub(super) fn new(store: Arc<dyn Store>, access: StoreAccess, broker: String) -> Self {
+        Self { store, access, broker }
+    }
+
+    /// Patroni's keys of one scope: everything beside the record.
+    fn keys(&self, instance: &InstanceId) -> Result<Vec<Entry>, StoreError> {
+        let record = keys::record(instance);
+        let entries = self.store.list(&keys::scope(instance))?.entries;
+        Ok(entries.into_iter().filter(|entry| entry.key != record).collect())
+    }
+}
+
+/// Unwraps the driver's part of a plan; the configuration has paired services with their drivers.
+fn settings(plan: &Plan) -> &PatroniPlan {
+    let PlanSettings::Patroni(settings) = &plan.settings;
+    settings
+}
+
+impl Driver for PatroniDriver {
+    fn order(&self, plan: &Plan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters> {
+        parameters::read(settings(plan), parameters)
+    }
+
+    fn mint_credentials(&self, mint: &dyn Mint) -> NewCredentials {
+        credentials::mint(mint)
+    }
+
+    fn container_ports(&self) -> &'static [u16] {
+        &[POSTGRESQL, REST_API]
+    }
+
+    fn container(&self, plan: &Plan, record: &InstanceRecord, node: &NodeRecord) -> ContainerSpec {
+        container::spec(&self.access, &self.broker, plan, record, node)
+    }
+
+    fn progress(&self, record: &InstanceRecord) -> Result<Progress, StoreError> {
+        let members = read_members(&self.store.list(&keys::members(&record.instance_id))?.entries);
+        let nodes: Vec<NodeId> = record.nodes.iter().map(|node| node.node_id.clone()).collect();
+        Ok(progress(&nodes, &members))
+    }
+
+    /// Patroni writes the system's identifier there when the first member has bootstrapped, and leaves it empty until
+    /// then.
+    fn holds_data(&self, record: &InstanceRecord) -> Result<bool, StoreError> {
+        let initialize = self.store.get(&keys::initialize(&record.instance_id))?;
+        Ok(initialize.is_some_and(|entry| !entry.value.is_empty()))
+    }
+
+    fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError> {
+        let Some(initialize) = self.store.get(&keys::initialize(&record.instance_id))? else {
+            return Ok(false);
+        };
+        let members = read_members(&self.store.list(&keys::members(&record.instance_id))?.entries);
+        let bootstrapping = members.iter().any(|member| credentials::is_bootstrapping(&member.state));
+        if !initialize.value.is_empty() || bootstrapping {
+            return Ok(false);
+        }
+        match self.store.delete(&initialize.key, Expect::Unchanged(initialize.revision)) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict | StoreError::OutcomeUnknown { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError> {
+        for entry in self.keys(&record.instance_id)? {
+            self.store.delete(&entry.key, Expect::Anything)?;
+        }
+        Ok(())
+    }
+
+    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
+        credentials::of_binding(settings(plan), record, host)
+    }
+}

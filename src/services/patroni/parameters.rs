@@ -1,0 +1,97 @@
+//! The parameters of an order, in the ancestors' words.
+
+use serde_json::{Map, Value};
+
+use crate::model::{CellGuid, PatroniPlan};
+use crate::services::{InvalidParameters, Order};
+
+/// Reads `node-count` and `cells`. A name that is neither is refused: a misspelt one would silently mean the default.
+pub(super) fn read(plan: &PatroniPlan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters> {
+    let mut order = Order { nodes: usize::try_from(plan.node_count).unwrap_or(usize::MAX), cells: None };
+    for (name, value) in parameters {
+        match name.as_str() {
+            "node-count" => order.nodes = node_count(value)?,
+            "cells" => order.cells = Some(cells(value)?),
+            _ => {
+                let reason =
+                    format!("there is no parameter \"{name}\"; there are \"node-count\" and \"cells\"");
+                return Err(InvalidParameters { reason });
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn node_count(value: &Value) -> Result<usize, InvalidParameters> {
+    let refused = || InvalidParameters {
+        reason: "the parameter \"node-count\" must be a whole number of at least 1".to_owned(),
+    };
+    let count = value.as_u64().filter(|count| *count > 0).ok_or_else(refused)?;
+    usize::try_from(count).map_err(|_| refused())
+}
+
+fn cells(value: &Value) -> Result<Vec<CellGuid>, InvalidParameters> {
+    let refused = || InvalidParameters {
+        reason: "the parameter \"cells\" must be a list of cells' guids, each once".to_owned(),
+    };
+    let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(refused)?;
+    let mut cells = Vec::with_capacity(list.len());
+    for raw in list {
+        let guid = raw.as_str().and_then(|raw| CellGuid::parse(raw).ok()).ok_or_else(refused)?;
+        if cells.contains(&guid) {
+            return Err(refused());
+        }
+        cells.push(guid);
+    }
+    Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::model::PatroniPlan;
+
+    fn check(parameters: &str, expected: Result<(usize, usize), &str>) {
+        let plan = PatroniPlan {
+            image: "postgresql-patroni:17".to_owned(),
+            node_count: 2,
+            synchronous: false,
+            database: "postgres".to_owned(),
+            ttl_s: 20,
+            loop_wait_s: 3,
+            retry_timeout_s: 8,
+            memory_bytes: None,
+            shm_bytes: 64 << 20,
+        };
+        let answer = read(&plan, &serde_json::from_str(parameters).unwrap());
+        match (answer, expected) {
+            (Ok(order), Ok((nodes, cells))) => {
+                assert_eq!(
+                    (order.nodes, order.cells.map_or(0, |cells| cells.len())),
+                    (nodes, cells),
+                    "{parameters}"
+                );
+            }
+            (Err(error), Err(word)) => assert!(error.reason.contains(word), "{parameters}: {error}"),
+            (answer, _) => panic!("{parameters}: {answer:?}"),
+        }
+    }
+
+    #[test]
+    fn parameters_are_read_or_refused() {
+        check("{}", Ok((2, 0)));
+        check(r#"{"node-count": 4}"#, Ok((4, 0)));
+        check(r#"{"node-count": 1, "cells": ["a", "b"]}"#, Ok((1, 2)));
+        check(r#"{"node-count": 0}"#, Err("node-count"));
+        check(r#"{"node-count": -1}"#, Err("node-count"));
+        check(r#"{"node-count": 1.5}"#, Err("node-count"));
+        check(r#"{"node-count": "2"}"#, Err("node-count"));
+        check(r#"{"node-count": null}"#, Err("node-count"));
+        check(r#"{"node-count": 99999999999999999999}"#, Err("node-count"));
+        check(r#"{"node_count": 2}"#, Err("node_count"));
+        check(r#"{"cells": []}"#, Err("cells"));
+        check(r#"{"cells": "a"}"#, Err("cells"));
+        check(r#"{"cells": ["a", "a"]}"#, Err("cells"));
+        check(r#"{"cells": ["../a"]}"#, Err("cells"));
+    }
+}

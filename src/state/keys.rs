@@ -1,0 +1,161 @@
+//! The store's layout; see "Keys" in `docs/architecture.md`. No other module spells a key.
+
+use storage::Key;
+
+use crate::model::{BindingId, CellGuid, ContainerName, InstanceId, NodeId};
+
+/// The names at the top that no image's registrar entries may take.
+pub const TOP_LEVEL: [&str; 4] = ["service", "serviceinstances", "routing", "broker"];
+
+/// Ids are safe segments by construction (see `model`), so that joining them is always a key.
+fn key(path: &str) -> Key {
+    Key::parse(path).expect("fixed words and checked ids make a key")
+}
+
+/// `/service`: every instance's record, and what Patroni keeps beside it.
+#[must_use]
+pub fn services() -> Key {
+    key("/service")
+}
+
+/// `/service/<instance>`: the record and Patroni's keys.
+#[must_use]
+pub fn scope(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}"))
+}
+
+/// `/service/<instance>/state`: the record.
+#[must_use]
+pub fn record(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/state"))
+}
+
+/// `/service/<instance>/members`: what Patroni's members say of themselves.
+#[must_use]
+pub fn members(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/members"))
+}
+
+/// `/service/<instance>/initialize`: Patroni's mark of a cluster that has been, or is being, bootstrapped.
+#[must_use]
+pub fn initialize(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/initialize"))
+}
+
+/// `/serviceinstances`: the index of nodes, and the bindings.
+#[must_use]
+pub fn service_instances() -> Key {
+    key("/serviceinstances")
+}
+
+/// `/serviceinstances/<instance>/nodes/<node>/backend`: the node's cell.
+#[must_use]
+pub fn backend(instance: &InstanceId, node: &NodeId) -> Key {
+    key(&format!("/serviceinstances/{instance}/nodes/{node}/backend"))
+}
+
+/// `/serviceinstances/<instance>/bindings`: the bindings' records.
+#[must_use]
+pub fn bindings(instance: &InstanceId) -> Key {
+    key(&format!("/serviceinstances/{instance}/bindings"))
+}
+
+/// One binding's record.
+#[must_use]
+pub fn binding(instance: &InstanceId, binding: &BindingId) -> Key {
+    key(&format!("/serviceinstances/{instance}/bindings/{binding}"))
+}
+
+/// `/routing`: what routers watch.
+#[must_use]
+pub fn routing() -> Key {
+    key("/routing")
+}
+
+/// `/routing/allocation`: the public ports.
+#[must_use]
+pub fn allocations() -> Key {
+    key("/routing/allocation")
+}
+
+/// `/routing/allocation/<instance>`: the instance's public port.
+#[must_use]
+pub fn allocation(instance: &InstanceId) -> Key {
+    key(&format!("/routing/allocation/{instance}"))
+}
+
+/// `/routing/nextport`: the next public port to be tried.
+#[must_use]
+pub fn next_port() -> Key {
+    key("/routing/nextport")
+}
+
+/// `/broker/ports/public`: claims on public ports.
+#[must_use]
+pub fn public_claims() -> Key {
+    key("/broker/ports/public")
+}
+
+/// `/broker/ports/cell/<cell>`: claims on a cell's ports.
+#[must_use]
+pub fn cell_claims(cell: &CellGuid) -> Key {
+    key(&format!("/broker/ports/cell/{cell}"))
+}
+
+/// `/broker/ports/cell`: claims on every cell's ports.
+#[must_use]
+pub fn all_cell_claims() -> Key {
+    key("/broker/ports/cell")
+}
+
+/// `/broker/routers`: what each router has applied.
+#[must_use]
+pub fn routers() -> Key {
+    key("/broker/routers")
+}
+
+/// `/broker/pending`: the instances with an operation under way.
+#[must_use]
+pub fn pending_operations() -> Key {
+    key("/broker/pending")
+}
+
+/// `/broker/pending/<instance>`: written before an operation is recorded, removed after it has ended.
+#[must_use]
+pub fn pending(instance: &InstanceId) -> Key {
+    key(&format!("/broker/pending/{instance}"))
+}
+
+/// `/broker/leases/<instance>`: who performs the instance's operation.
+#[must_use]
+pub fn lease(instance: &InstanceId) -> Key {
+    key(&format!("/broker/leases/{instance}"))
+}
+
+/// `/<image>/<host>:<container>` as text: with `:<container port>` added, where the registrar announces a container.
+#[must_use]
+pub fn registry_prefix(image: &str, host: &str, container: &ContainerName) -> String {
+    format!("/{}/{host}:{container}", image_name(image))
+}
+
+/// An image's last path segment, without tag and digest.
+#[must_use]
+pub fn image_name(image: &str) -> &str {
+    let path = image.split_once('@').map_or(image, |(path, _)| path);
+    let last = path.rsplit('/').next().unwrap_or(path);
+    last.split_once(':').map_or(last, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::image_name;
+
+    #[test]
+    fn an_image_is_called_by_its_last_segment() {
+        let check = |image: &str, expected: &str| assert_eq!(image_name(image), expected, "{image}");
+        check("postgresql-patroni", "postgresql-patroni");
+        check("patroni-broker/postgresql-patroni:17", "postgresql-patroni");
+        check("registry:5000/a/b:1@sha256:00ff", "b");
+        check("registry:5000/a/b", "b");
+    }
+}

@@ -1,0 +1,285 @@
+//! The record of an instance: the one truth about it. It keeps the ancestors' fields under their names, so that their
+//! tools go on reading it. These types are the only ones that write secrets out.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::model::{CellGuid, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
+use crate::scheduler::Step;
+
+/// The version of the format that this program writes; the ancestors' records have none, which counts as 0.
+pub const FORMAT: u32 = 1;
+
+/// `/service/<instance>/state`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstanceRecord {
+    /// Which version of the format this is.
+    #[serde(default)]
+    pub format: u32,
+    /// A random id of the last write.
+    #[serde(default)]
+    pub write_id: String,
+    /// The platform's id.
+    pub instance_id: InstanceId,
+    /// Of the catalog.
+    pub service_id: ServiceId,
+    /// Of the catalog.
+    pub plan_id: PlanId,
+    /// As the platform sent it.
+    #[serde(default)]
+    pub organization_guid: String,
+    /// As the platform sent it.
+    #[serde(default)]
+    pub space_guid: String,
+    /// May make roles and databases.
+    pub admin_credentials: Credentials,
+    /// PostgreSQL's superuser, for Patroni alone.
+    pub superuser_credentials: Credentials,
+    /// What bindings hand out.
+    pub app_credentials: Credentials,
+    /// For streaming between the members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_credentials: Option<Credentials>,
+    /// For what changes something in Patroni's REST API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_credentials: Option<Credentials>,
+    /// The public port.
+    #[serde(default)]
+    pub allocated_port: Option<u16>,
+    /// The placement.
+    #[serde(default)]
+    pub nodes: Vec<NodeRecord>,
+    /// What the user asked for besides.
+    #[serde(default)]
+    pub parameters: Map<String, Value>,
+    /// The platform's context.
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    /// The last operation, under way or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationRecord>,
+    /// Nodes given up whose containers may exist all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<OwedRemoval>,
+}
+
+/// A user and a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The login.
+    pub username: String,
+    /// Its password.
+    #[serde(serialize_with = "write_secret", deserialize_with = "read_secret")]
+    pub password: Secret,
+}
+
+/// One node: this container on this cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Never used twice.
+    pub node_id: NodeId,
+    /// The cell's guid, under the ancestors' name.
+    pub backend_id: CellGuid,
+    /// The plan that it was made for.
+    pub plan_id: PlanId,
+    /// The service that it was made for.
+    pub service_id: ServiceId,
+    /// Where its ports are reached.
+    #[serde(default)]
+    pub host: String,
+    /// Its ports on the cell, chosen before Docker heard of it.
+    #[serde(default)]
+    pub ports: Vec<PortRecord>,
+}
+
+/// A container port on a cell's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRecord {
+    /// Inside.
+    pub container: u16,
+    /// On the cell.
+    pub host: u16,
+}
+
+/// A node that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedRemoval {
+    /// Which.
+    pub node: NodeRecord,
+    /// Why.
+    pub reason: String,
+}
+
+/// An operation with its plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OperationRecord {
+    /// Its id.
+    pub id: OperationId,
+    /// What it is.
+    pub kind: OperationKind,
+    /// How it stands.
+    pub state: OperationState,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// How many of the steps are done.
+    pub done: usize,
+    /// Why it failed; while that is set and the operation goes on, its steps undo it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The last word, once it has ended.
+    #[serde(default)]
+    pub description: String,
+    /// When it began, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// When it must have ended, in milliseconds since 1970.
+    pub deadline_ms: u64,
+    /// Until when its caller waits for its answer, in milliseconds since 1970: a provision that has failed by then
+    /// leaves no record, since its caller is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_by_ms: Option<u64>,
+    /// Cells that refused a node or did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A cell that would not take a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// Which.
+    pub cell: CellGuid,
+    /// Why.
+    pub reason: String,
+}
+
+/// What an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationKind {
+    /// Makes an instance.
+    Provision,
+    /// Takes it away.
+    Deprovision,
+}
+
+/// How an operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationState {
+    /// Steps are left.
+    InProgress,
+    /// It has ended well.
+    Succeeded,
+    /// It has ended badly.
+    Failed,
+}
+
+impl OperationKind {
+    /// Its name, with which operation ids begin.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Deprovision => "deprovision",
+        }
+    }
+}
+
+impl OperationRecord {
+    /// Whether steps are left.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.state == OperationState::InProgress
+    }
+}
+
+impl InstanceRecord {
+    /// The operation, if one is under way.
+    #[must_use]
+    pub fn under_way(&self) -> Option<&OperationRecord> {
+        self.operation.as_ref().filter(|operation| operation.is_under_way())
+    }
+
+    /// The node with this id, of the record or owed for removal.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<&NodeRecord> {
+        let owed = self.owed.iter().map(|owed| &owed.node);
+        self.nodes.iter().chain(owed).find(|node| node.node_id == *id)
+    }
+
+    /// Every node whose container may exist, with its cell.
+    #[must_use]
+    pub fn containers(&self) -> Vec<(NodeId, CellGuid)> {
+        let owed = self.owed.iter().map(|owed| &owed.node);
+        self.nodes.iter().chain(owed).map(|node| (node.node_id.clone(), node.backend_id.clone())).collect()
+    }
+
+    /// Every password in it, so that texts from outside can be cleaned of them.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let fixed = [&self.admin_credentials, &self.superuser_credentials, &self.app_credentials];
+        let added = [&self.replication_credentials, &self.rest_credentials];
+        let all = fixed.into_iter().chain(added.into_iter().flatten());
+        all.map(|credentials| &credentials.password).collect()
+    }
+}
+
+impl NodeRecord {
+    /// The cell's port for a container port.
+    #[must_use]
+    pub fn host_port(&self, container: u16) -> Option<u16> {
+        self.ports.iter().find(|port| port.container == container).map(|port| port.host)
+    }
+}
+
+fn write_secret<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+fn read_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::InstanceRecord;
+
+    /// The Go ancestor's record, as its documents show it: it must be read, and its fields must be written again.
+    const ANCESTORS: &str = r#"{
+        "instance_id": "c45ecc24-aa5d-49cd-9b36-2027e60b7d8a",
+        "service_id": "beb5973c-e1b2-11e5-a736-c7c0b526363d",
+        "plan_id": "1545e30e-6dc3-11e5-826a-6c4008a663f0",
+        "organization_guid": "06986bcb-aac7-4cbc-900c-4591f9a6ea11",
+        "space_guid": "370de1f6-4c58-4bc4-9e5f-4ac452f5180e",
+        "admin_credentials": {"username": "pgadmin", "password": "k"},
+        "superuser_credentials": {"username": "postgres", "password": "P"},
+        "app_credentials": {"username": "appuser", "password": "r"},
+        "allocated_port": 30006,
+        "nodes": [{
+            "node_id": "7398f0c6-a2ec-497b-9b60-f75e4e55d7e0",
+            "backend_id": "10.244.21.7",
+            "plan_id": "1545e30e-6dc3-11e5-826a-6c4008a663f0",
+            "service_id": "beb5973c-e1b2-11e5-a736-c7c0b526363d"
+        }]
+    }"#;
+
+    #[test]
+    fn the_ancestors_record_is_read_and_keeps_its_fields() {
+        let record: InstanceRecord = serde_json::from_str(ANCESTORS).unwrap();
+        assert_eq!(record.allocated_port, Some(30006));
+        assert_eq!(record.nodes[0].backend_id.as_str(), "10.244.21.7");
+        let theirs: serde_json::Value = serde_json::from_str(ANCESTORS).unwrap();
+        let ours = serde_json::to_value(&record).unwrap();
+        for (field, value) in theirs.as_object().unwrap() {
+            if field != "nodes" {
+                assert_eq!(&ours[field], value, "{field}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_does_not_print_its_passwords() {
+        let record: InstanceRecord =
+            serde_json::from_str(&ANCESTORS.replace("\"k\"", "\"hunter2\"")).unwrap();
+        assert!(!format!("{record:?}").contains("hunter2"));
+    }
+}
