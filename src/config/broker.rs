@@ -60,9 +60,9 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Opt
     let bind_host = section.required("bind_host", host);
     let name = section.optional("name", "patroni-broker", |raw| {
         // The same characters as an id: it becomes a label and part of a key.
-        InstanceId::parse(raw).map(|_| raw.to_owned()).map_err(|_| {
-            "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '~', '-' and not '.' or '..'"
-        })
+        InstanceId::parse(raw).map(|_| raw.to_owned()).map_err(
+            |_| "must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '~', '-' and not '.' or '..'",
+        )
     });
     let workers = section.number_or("workers", 8, 1..=256);
     let sync_timeout = section.number_or("sync_timeout_s", 600, 1..=86_400);
@@ -90,12 +90,7 @@ pub(super) fn read_routing(section: &Section<'_>, surroundings: Surroundings<'_>
     });
     let directory = section.optional("directory", "haproxy", not_empty);
     section.end();
-    Some(RoutingConfig {
-        ports: ports?,
-        haproxy,
-        listen: listen?,
-        directory: surroundings.path(&directory?),
-    })
+    Some(RoutingConfig { ports: ports?, haproxy, listen: listen?, directory: surroundings.path(&directory?) })
 }
 
 pub(super) fn read_registrar(section: &Section<'_>) -> RegistrarConfig {
@@ -158,7 +153,9 @@ pub(super) fn warn_of_example(section: &Section<'_>, password: &Secret, listen: 
     if password.expose() == EXAMPLE_PASSWORD {
         section.warning(
             "password",
-            format!("IS THE EXAMPLE'S PASSWORD, WHICH EVERYBODY KNOWS, on {listen}, which others reach: change it"),
+            format!(
+                "IS THE EXAMPLE'S PASSWORD, WHICH EVERYBODY KNOWS, on {listen}, which others reach: change it"
+            ),
         );
     }
 }

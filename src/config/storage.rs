@@ -84,7 +84,8 @@ fn advertise(section: &Section<'_>, listen: Option<SocketAddr>) -> Option<String
     }
     let listen = listen?;
     if listen.ip().is_unspecified() || listen.port() == 0 {
-        let message = format!("is required, since nobody can call {listen}; such as \"http://172.17.0.1:4001\"");
+        let message =
+            format!("is required, since nobody can call {listen}; such as \"http://172.17.0.1:4001\"");
         section.problem("advertise", message);
         return None;
     }
@@ -134,7 +135,8 @@ fn read_etcd(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<St
 
 /// `http://host:port`, without path, user or password.
 fn http_url(raw: &str) -> Result<String, &'static str> {
-    const WANTED: &str = "must be a URL like \"http://10.244.4.2:4001\": http, a host and a port, nothing else";
+    const WANTED: &str =
+        "must be a URL like \"http://10.244.4.2:4001\": http, a host and a port, nothing else";
     let authority = raw.strip_prefix("http://").ok_or(WANTED)?;
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     host_and_port(authority).ok_or(WANTED)?;
