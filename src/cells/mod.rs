@@ -1,6 +1,11 @@
 //! Docker hosts behind one blocking trait. Owns everything that is said to an engine; knows nothing of clusters,
 //! stores or HTTP requests from outside.
 
+mod docker;
+pub mod fake;
+mod fingerprint;
+mod runtime;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +13,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::model::{CellGuid, CellSite, ContainerName, Secret};
+
+pub use docker::{Deadlines, DockerCell, connect_all};
+pub use runtime::Runtime;
 
 /// Labels by which containers are found again.
 pub mod label {
@@ -23,6 +31,8 @@ pub mod label {
     pub const BROKER: &str = "patroni-broker.broker";
     /// [`super::ContainerSpec::fingerprint`] of what was asked for.
     pub const FINGERPRINT: &str = "patroni-broker.fingerprint";
+    /// The image as it was asked for: an engine forgets that name once its tag moves on to a newer build.
+    pub const IMAGE: &str = "patroni-broker.image";
 }
 
 /// One Docker host. Every call blocks, with a deadline of its own.
@@ -45,7 +55,7 @@ pub trait Cell: Send + Sync {
     fn ensure_image(&self, image: &str, progress: &mut dyn FnMut(&str)) -> Result<(), CellError>;
 
     /// Creates the container and places its files, and does not start it. A container of that name must not exist.
-    /// The cell adds its own label and the fingerprint's.
+    /// The cell adds its own label, the fingerprint's and the image's.
     ///
     /// # Errors
     /// [`CellError::Refused`] when the engine says no; [`CellError::NoAnswer`] when it may have happened.
@@ -121,7 +131,7 @@ pub struct ContainerSpec {
     pub image: String,
     /// Its environment: nothing secret, since `docker inspect` shows it.
     pub env: BTreeMap<String, String>,
-    /// Labels besides the cell's and the fingerprint's.
+    /// Labels besides the cell's, the fingerprint's and the image's.
     pub labels: BTreeMap<String, String>,
     /// What it publishes.
     pub ports: Vec<PublishedPort>,
