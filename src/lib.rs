@@ -16,6 +16,8 @@ pub mod broker;
 pub mod cells;
 pub mod model;
 pub mod patroni;
+pub mod registrar;
+pub mod router;
 pub mod routing;
 pub mod scheduler;
 pub mod services;
