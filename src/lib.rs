@@ -14,6 +14,8 @@
 
 pub mod broker;
 pub mod cells;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod patroni;
 pub mod registrar;

@@ -1,3 +1,7 @@
 //! The `patroni-broker` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    patroni_broker::cli::run(std::env::args_os())
+}

@@ -1,94 +1,204 @@
-//! What each request means. One file per operation; the worker that performs operations; the one domain error type.
+//! What each request means: one file per operation, the workers that perform operations, the one domain error type.
 //! Knows nothing of HTTP.
+//!
+//! A request is checked, planned and recorded in the caller's thread; from then on nothing is lost. The instance's id
+//! goes down a channel to the [`worker`]s, which perform the recorded steps one by one. [`pending`] looks for
+//! operations whose performer has died.
 
+mod await_members;
+mod await_route;
+mod bind;
+mod core;
+mod crash;
+mod deprovision;
 mod error;
+mod last_operation;
+mod members;
+mod mint;
+mod parking;
+mod pass_over;
+mod pending;
+mod perform;
+mod provision;
 mod request;
+mod step_error;
+mod worker;
 
 pub use error::BrokerError;
+pub use mint::RandomMint;
 pub use request::{
     Accepted, BindRequest, Bound, DeprovisionRequest, LastOperation, Outcome, ProvisionRequest, UnbindRequest,
 };
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{Catalog, InstanceId, OperationId};
+use storage::{Clock, Store, StoreError};
 
-/// What platforms order from. Cheap to share behind an `Arc`; every method may be called from any thread.
+use self::core::Core;
+use self::members::Members;
+use self::parking::Parking;
+use self::pending::PendingScan;
+use self::worker::Workers;
+use crate::cells::Cells;
+use crate::model::{Catalog, InstanceId, Mint, OperationId, PortRange};
+use crate::services::Drivers;
+
+/// What platforms order from. Every method may be called from any thread. Dropping it stops its threads; operations
+/// under way are resumed when a broker starts again.
 pub struct Broker {
-    catalog: Catalog,
+    // In the order in which they stop: nobody finds new work, then nobody performs any, then nobody is waited for.
+    _pending: PendingScan,
+    _workers: Workers,
+    parking: Arc<Parking>,
+    core: Arc<Core>,
+}
+
+/// What a broker works with.
+pub struct Parts {
+    /// Where everything is recorded.
+    pub store: Arc<dyn Store>,
+    /// Where containers go.
+    pub cells: Cells,
+    /// What is offered.
+    pub catalog: Catalog,
+    /// How it is made.
+    pub drivers: Drivers,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids and passwords.
+    pub mint: Arc<dyn Mint>,
+    /// The rest.
+    pub settings: Settings,
+}
+
+/// What an operator may choose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names this process among the holders of leases.
+    pub holder: String,
+    /// The host that applications are told to connect to.
+    pub bind_host: String,
+    /// The range of the public ports.
+    pub public_ports: PortRange,
+    /// How many operations are performed at once.
+    pub workers: usize,
+    /// How long a synchronous caller waits at most.
+    pub sync_timeout: Duration,
 }
 
 impl Broker {
+    /// Starts the threads, adopts what is in the store and resumes what was cut off.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the system gives no thread.
+    pub fn start(parts: Parts) -> Result<Self, StoreError> {
+        let members = Members::start(Arc::clone(&parts.store)).map_err(no_thread)?;
+        let parking = Arc::new(Parking::start(Arc::clone(&parts.store)).map_err(no_thread)?);
+        let (core, queue) = Core::start(parts, members)?;
+        let core = Arc::new(core);
+        let workers = Workers::start(&core, &queue, &parking).map_err(no_thread)?;
+        let pending = PendingScan::start(Arc::clone(&core)).map_err(no_thread)?;
+        Ok(Self { _pending: pending, _workers: workers, parking, core })
+    }
+
     /// What is offered.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+        &self.core.catalog
     }
 
-    /// Whether the store and at least one cell answer; the text says what does not.
+    /// Whether the store and at least one cell answer.
     ///
     /// # Errors
-    /// A sentence for an operator.
+    /// A sentence for an operator, saying what does not.
     pub fn ready(&self) -> Result<(), String> {
-        Err("starting".to_owned())
+        self.core.ready()
+    }
+
+    /// How long a synchronous caller waits at most.
+    #[must_use]
+    pub fn sync_timeout(&self) -> Duration {
+        self.core.settings.sync_timeout
     }
 
     /// Takes an order; see OSB 2.17, "Provisioning".
     ///
     /// # Errors
     /// Every refusal leaves nothing behind.
-    pub fn provision(&self, _request: ProvisionRequest) -> Result<Accepted, BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn provision(&self, request: ProvisionRequest) -> Result<Accepted, BrokerError> {
+        self.core.provision(&request)
     }
 
-    /// `PUT` with `{}`: brings back what is known and not there; see the ancestors' "recreate service".
+    /// `PUT` with `{}`: brings back what is known and not there; see the ancestors' "recreate service". Until creation
+    /// data is backed up, nothing is known that is not there.
     ///
     /// # Errors
     /// [`BrokerError::InstanceExists`] on a live instance, [`BrokerError::InstanceUnknown`] where nothing is known.
-    pub fn recreate(&self, _instance: &InstanceId) -> Result<Accepted, BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn recreate(&self, instance: &InstanceId) -> Result<Accepted, BrokerError> {
+        match self.core.instances.load(instance)? {
+            Some(_) => Err(BrokerError::InstanceExists),
+            None => Err(BrokerError::InstanceUnknown),
+        }
     }
 
     /// Gives an instance back; see OSB 2.17, "Deprovisioning".
     ///
     /// # Errors
     /// [`BrokerError::InstanceGone`] when there is none.
-    pub fn deprovision(&self, _request: DeprovisionRequest) -> Result<Accepted, BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn deprovision(&self, request: DeprovisionRequest) -> Result<Accepted, BrokerError> {
+        self.core.deprovision(&request)
     }
 
     /// How the last operation stands, in the ancestors' words.
     ///
     /// # Errors
     /// [`BrokerError::InstanceGone`] when there is no such instance (any more).
-    pub fn last_operation(&self, _instance: &InstanceId) -> Result<LastOperation, BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn last_operation(&self, instance: &InstanceId) -> Result<LastOperation, BrokerError> {
+        self.core.last_operation(instance)
     }
 
-    /// Makes a binding.
+    /// Makes a binding; see OSB 2.17, "Binding".
     ///
     /// # Errors
     /// [`BrokerError::BindingExists`] when another one has that id.
-    pub fn bind(&self, _request: BindRequest) -> Result<Bound, BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn bind(&self, request: BindRequest) -> Result<Bound, BrokerError> {
+        self.core.bind(request)
     }
 
-    /// Ends a binding.
+    /// Ends a binding; see OSB 2.17, "Unbinding".
     ///
     /// # Errors
     /// [`BrokerError::BindingGone`] when there is none.
-    pub fn unbind(&self, _request: UnbindRequest) -> Result<(), BrokerError> {
-        Err(BrokerError::Concurrency)
+    pub fn unbind(&self, request: UnbindRequest) -> Result<(), BrokerError> {
+        self.core.unbind(&request)
     }
 
     /// Calls `then` once, from another thread, when the operation has ended or `patience` is over; the caller's
     /// thread goes on at once.
     pub fn when_done(
         &self,
-        _instance: &InstanceId,
-        _operation: &OperationId,
-        _patience: Duration,
-        _then: Box<dyn FnOnce(Outcome) + Send>,
+        instance: &InstanceId,
+        operation: &OperationId,
+        patience: Duration,
+        then: Box<dyn FnOnce(Outcome) + Send>,
     ) {
+        self.parking.park(instance, operation, patience, then);
     }
+
+    /// Makes waits end soon: who is parked is answered [`Outcome::Stopping`], workers stop after their step.
+    pub fn begin_stop(&self) {
+        self.core.stop();
+        self.parking.stop();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.begin_stop();
+    }
+}
+
+fn no_thread(error: std::io::Error) -> StoreError {
+    StoreError::Unavailable { engine: "broker", reason: format!("the system gives no thread: {error}") }
 }

@@ -71,6 +71,13 @@ impl Key {
         self.0.split('/').filter(|segment| !segment.is_empty())
     }
 
+    /// The key one segment shorter; `None` for the root, which has none above it.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let (above, last) = self.0.rsplit_once('/')?;
+        (!last.is_empty()).then(|| if above.is_empty() { Self::root() } else { Self(above.to_owned()) })
+    }
+
     /// Whether this key lies strictly under `prefix/`, so that `/b10` is not under `/b1`.
     #[must_use]
     pub fn is_under(&self, prefix: &Self) -> bool {
@@ -150,6 +157,9 @@ mod tests {
         let base = Key::parse("/a").unwrap();
         assert_eq!(base.child("b").unwrap().as_str(), "/a/b");
         assert_eq!(Key::root().child("b").unwrap().as_str(), "/b");
+        assert_eq!(base.child("b").unwrap().parent(), Some(base.clone()));
+        assert_eq!(base.parent(), Some(Key::root()));
+        assert_eq!(Key::root().parent(), None);
         assert!(base.child("b/c").is_err());
         assert!(base.child("..").is_err());
     }

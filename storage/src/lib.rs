@@ -3,12 +3,20 @@
 //!
 //! - [`Key`], [`Entry`], [`Listing`], [`Changes`]: what goes in and comes out.
 //! - [`Store`]: the contract every engine keeps, proven by one suite in `tests/contract.rs`.
+//! - [`Embedded`], with [`embedded::http`] as its door for other processes, and [`EtcdV2`]: the engines.
+//! - [`ClientAccess`]: what another program needs in order to use the same store.
 //! - [`Clock`]: where time comes from, so that tests may bring their own.
 
+mod access;
 mod clock;
+pub mod embedded;
+pub mod etcd_v2;
 mod key;
 mod store;
 
+pub use access::ClientAccess;
 pub use clock::{Clock, Deadline, SystemClock};
+pub use embedded::Embedded;
+pub use etcd_v2::EtcdV2;
 pub use key::{InvalidKey, Key};
 pub use store::{Changed, Changes, Entry, Expect, Listing, Revision, Store, StoreError, Ttl};

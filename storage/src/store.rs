@@ -149,7 +149,8 @@ pub enum StoreError {
         /// The key that was being written.
         key: Key,
     },
-    /// What is stored cannot be right: stop and tell an operator.
+    /// What is stored, or was to be stored, cannot be right: a record nobody can read, a value the engine cannot
+    /// hold, a directory where an entry should be. Trying again is of no use: stop and tell an operator.
     Corrupt {
         /// What is wrong, for people.
         reason: String,
@@ -177,7 +178,7 @@ impl fmt::Display for StoreError {
             Self::OutcomeUnknown { key } => {
                 write!(f, "no answer came for the write of {key}; it may have landed")
             }
-            Self::Corrupt { reason } => write!(f, "the store's content is damaged: {reason}"),
+            Self::Corrupt { reason } => write!(f, "the store needs an operator: {reason}"),
         }
     }
 }

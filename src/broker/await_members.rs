@@ -1,0 +1,192 @@
+//! Waits until the members run. A container that has ended, and a first start that died half-way, are dealt with or
+//! reported within seconds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use log::{info, warn};
+use storage::Deadline;
+
+use super::perform::{Task, make_container};
+use super::step_error::StepError;
+use crate::cells::{Cell, CellError, ContainerState};
+use crate::model::{ContainerName, NodeId};
+use crate::patroni::Progress;
+use crate::state::NodeRecord;
+
+/// How often the containers of members that do not run are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a node's container may be made or started again in one wait.
+const ATTEMPTS: u32 = 3;
+/// How long an engine may go on restarting a container before that is a failure.
+const RESTARTING: Duration = Duration::from_secs(20);
+/// How long the mark of a first start may stand with nobody at work on it.
+const STALLED_START: Duration = Duration::from_secs(10);
+/// How many of a container's last lines go into a failure's message.
+const LOG_LINES: u32 = 5;
+
+/// What one wait remembers of the nodes' troubles.
+#[derive(Default)]
+struct Troubles {
+    attempts: BTreeMap<NodeId, u32>,
+    restarting_since: BTreeMap<NodeId, Instant>,
+    stalled_since: Option<Instant>,
+}
+
+impl Task<'_> {
+    pub(super) fn await_members(&self, wanted: u32) -> Result<(), StepError> {
+        let (driver, _) = self.core.driver_of(self.record)?;
+        let watching = self.core.members.watch(&driver, self.record)?;
+        let mut last = watching.first().clone();
+        let mut troubles = Troubles::default();
+        let mut look = Instant::now() + LOOK_EVERY;
+        loop {
+            if last.running == wanted {
+                return Ok(());
+            }
+            self.check_going_on()?;
+            if self.operation_is_overdue() {
+                return Err(self.not_in_time(&last));
+            }
+            match watching.changes().recv_deadline(look) {
+                Ok(progress) => last = progress,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_after(&mut troubles)?;
+                    look = Instant::now() + LOOK_EVERY;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(StepError::Abandoned),
+            }
+        }
+    }
+
+    fn operation_is_overdue(&self) -> bool {
+        self.record.operation.as_ref().is_some_and(|operation| self.core.now_ms() > operation.deadline_ms)
+    }
+
+    /// Looks at the nodes' containers, and makes ended ones run again.
+    fn look_after(&self, troubles: &mut Troubles) -> Result<(), StepError> {
+        for node in &self.record.nodes {
+            if let Err(error) = self.look_after_node(node, troubles)? {
+                // The other nodes may run yet; the deadline ends the wait.
+                warn!("instance {}: {error}", self.record.instance_id);
+            }
+        }
+        self.clear_stalled_start(troubles)
+    }
+
+    fn look_after_node(
+        &self,
+        node: &NodeRecord,
+        troubles: &mut Troubles,
+    ) -> Result<Result<(), CellError>, StepError> {
+        let name = ContainerName::of(&node.node_id);
+        let found = self.core.cell(&node.backend_id).and_then(|cell| Ok((cell, cell.inspect(&name)?)));
+        let (cell, found) = match found {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        let state = found.map(|view| view.state);
+        match &state {
+            Some(ContainerState::Running) => {
+                troubles.restarting_since.remove(&node.node_id);
+                return Ok(Ok(()));
+            }
+            Some(ContainerState::Restarting) => {
+                let since =
+                    troubles.restarting_since.entry(node.node_id.clone()).or_insert_with(Instant::now);
+                if since.elapsed() > RESTARTING {
+                    return Err(self.given_up(node, "ends again and again"));
+                }
+                return Ok(Ok(()));
+            }
+            _ => {}
+        }
+        let attempts = troubles.attempts.entry(node.node_id.clone()).or_default();
+        *attempts += 1;
+        if *attempts > ATTEMPTS {
+            return Err(self.given_up(node, "does not stay up"));
+        }
+        self.revive(&**cell, node, state.as_ref())
+    }
+
+    /// A node with data behind it is started again on its volume; before there are any, it is made anew, and what it
+    /// left half-done in the store is cleared.
+    fn revive(
+        &self,
+        cell: &dyn Cell,
+        node: &NodeRecord,
+        state: Option<&ContainerState>,
+    ) -> Result<Result<(), CellError>, StepError> {
+        let (driver, _) = self.core.driver_of(self.record)?;
+        let spec = self.spec(&node.node_id)?;
+        let was_started = matches!(state, Some(ContainerState::Exited { .. } | ContainerState::Other(_)));
+        warn!("instance {}: {} on {} is {state:?}", self.record.instance_id, spec.name, node.backend_id);
+        if was_started && driver.holds_data(self.record)? {
+            return Ok(cell.start(&spec.name));
+        }
+        if let Err(error) = cell.remove(&spec.name) {
+            return Ok(Err(error));
+        }
+        driver.clear_failed_start(self.record)?;
+        Ok(make_container(cell, &spec))
+    }
+
+    /// Every container runs, the mark of a first start stands, and no member is at it: whoever was has lost it.
+    fn clear_stalled_start(&self, troubles: &mut Troubles) -> Result<(), StepError> {
+        let (driver, _) = self.core.driver_of(self.record)?;
+        if driver.holds_data(self.record)? || driver.progress(self.record)?.leader.is_some() {
+            troubles.stalled_since = None;
+            return Ok(());
+        }
+        let since = *troubles.stalled_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > STALLED_START && driver.clear_failed_start(self.record)? {
+            info!("instance {}: cleared the mark of a first start that died", self.record.instance_id);
+            troubles.stalled_since = None;
+        }
+        Ok(())
+    }
+
+    fn given_up(&self, node: &NodeRecord, what: &str) -> StepError {
+        let (id, cell) = (&node.node_id, &node.backend_id);
+        StepError::Failed(format!("node {id} on cell {cell} {what}{}", self.last_words(node)))
+    }
+
+    /// Which node on which cell waits for what.
+    fn not_in_time(&self, last: &Progress) -> StepError {
+        let nodes: Vec<String> = self
+            .record
+            .nodes
+            .iter()
+            .map(|node| format!("node {} on cell {}{}", node.node_id, node.backend_id, self.last_words(node)))
+            .collect();
+        StepError::Failed(format!("not ready in time: {}; {}", last.description, nodes.join("; ")))
+    }
+
+    /// The end of a container's log, without secrets, ready to be added to a sentence.
+    fn last_words(&self, node: &NodeRecord) -> String {
+        let name = ContainerName::of(&node.node_id);
+        let tail = self.core.cell(&node.backend_id).and_then(|cell| cell.log_tail(&name, LOG_LINES));
+        match tail {
+            Ok(lines) if lines.is_empty() => String::new(),
+            Ok(lines) => {
+                let mut text = lines.join(" | ");
+                for secret in self.record.secrets().into_iter().filter(|secret| !secret.expose().is_empty()) {
+                    text = text.replace(secret.expose(), "<redacted>");
+                }
+                format!(", which logged last: {text}")
+            }
+            Err(error) => format!(" ({error})"),
+        }
+    }
+}
+
+impl super::core::Core {
+    /// Rests, and wakes early when the broker stops.
+    pub(super) fn rest(&self, wait: Duration) {
+        let until = Deadline::after(wait);
+        while !self.is_stopping() && !until.has_passed() {
+            std::thread::sleep(until.remaining().min(Duration::from_millis(100)));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Waits until every live router leads the public port to the members: success is said only then.
+
+use std::time::Duration;
+
+use log::warn;
+use storage::Deadline;
+
+use super::perform::Task;
+use super::step_error::StepError;
+use crate::state::keys;
+
+/// How long one watch waits: also how soon a stop is noticed.
+const WATCH: Duration = Duration::from_secs(1);
+/// How long the routers may take before the wait is told to the user as a failure to route.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Task<'_> {
+    pub(super) fn await_route(&self) -> Result<(), StepError> {
+        let wanted = self.core.allocations.route_revision(&self.record.instance_id)?;
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            self.check_going_on()?;
+            let routers = self.core.allocations.routers_behind(wanted)?;
+            if routers.registered == 0 {
+                warn!(
+                    "instance {}: no router is registered; its port leads nowhere",
+                    self.record.instance_id
+                );
+                return Ok(());
+            }
+            if routers.behind.is_empty() {
+                return Ok(());
+            }
+            if patience.has_passed() {
+                let behind = routers.behind.join(", ");
+                return Err(StepError::Failed(format!("the router {behind} does not lead to the cluster")));
+            }
+            let deadline = Deadline::after(WATCH).min(patience);
+            self.core.store.watch(&keys::routers(), routers.revision, deadline)?;
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What every operation works with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::warn;
+use storage::{Clock, Expect, Store, StoreError};
+
+use super::members::Members;
+use super::{BrokerError, Parts, Settings};
+use crate::cells::{Cell, CellError, Cells};
+use crate::model::{Catalog, CellGuid, InstanceId, Mint, Plan, PlanId, Service, ServiceId};
+use crate::routing::{Allocations, PortPool};
+use crate::scheduler::CellLoad;
+use crate::services::{Driver, Drivers};
+use crate::state::{Bindings, InstanceRecord, Instances, Leases, NodeIndex, keys};
+
+/// How many instances may wait for a worker; what does not fit is found again by the scan for pending operations.
+const QUEUE: usize = 1024;
+/// How often a write is tried again after somebody else changed the record first.
+pub(super) const CONFLICTS: usize = 8;
+
+pub(super) struct Core {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) instances: Instances,
+    pub(super) bindings: Bindings,
+    pub(super) allocations: Allocations,
+    pub(super) ports: PortPool,
+    pub(super) leases: Leases,
+    pub(super) members: Members,
+    pub(super) cells: Cells,
+    pub(super) catalog: Catalog,
+    pub(super) drivers: Drivers,
+    pub(super) mint: Arc<dyn Mint>,
+    pub(super) settings: Settings,
+    index: NodeIndex,
+    clock: Arc<dyn Clock>,
+    queue: Sender<InstanceId>,
+    stopping: AtomicBool,
+}
+
+impl Core {
+    pub(super) fn start(parts: Parts, members: Members) -> Result<(Self, Receiver<InstanceId>), StoreError> {
+        let Parts { store, cells, catalog, drivers, clock, mint, settings } = parts;
+        let (queue, queued) = bounded(QUEUE);
+        let leases = Leases::start(Arc::clone(&store), settings.holder.clone()).map_err(super::no_thread)?;
+        let core = Self {
+            instances: Instances::new(Arc::clone(&store)),
+            bindings: Bindings::new(Arc::clone(&store)),
+            allocations: Allocations::new(Arc::clone(&store)),
+            ports: PortPool::new(Arc::clone(&store), Arc::clone(&clock), settings.public_ports),
+            index: NodeIndex::start(Arc::clone(&store))?,
+            stopping: AtomicBool::new(false),
+            leases,
+            members,
+            cells,
+            catalog,
+            drivers,
+            mint,
+            settings,
+            clock,
+            queue,
+            store,
+        };
+        core.ports.adopt_allocations()?;
+        Ok((core, queued))
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Says to the workers that this instance has an operation under way. Saying it twice does no harm.
+    pub(super) fn enqueue(&self, instance: &InstanceId) {
+        if self.queue.try_send(instance.clone()).is_err() {
+            warn!("the operation of instance {instance} waits for the next scan");
+        }
+    }
+
+    /// Notes, before an operation is recorded, that one may be: what the scan for pending operations lists.
+    pub(super) fn note_pending(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        let now = self.now_ms().to_string();
+        self.store.put(&keys::pending(instance), now.as_bytes(), None, Expect::Anything).map(|_| ())
+    }
+
+    /// Takes the note back; what fails is mended by the scan.
+    pub(super) fn clear_pending(&self, instance: &InstanceId) {
+        if let Err(error) = self.store.delete(&keys::pending(instance), Expect::Anything) {
+            warn!("the note of a pending operation of {instance} is left for the scan: {error}");
+        }
+    }
+
+    /// The wall clock in milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> u64 {
+        let since = self.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        millis(since)
+    }
+
+    /// The service and plan with these ids.
+    pub(super) fn offering(
+        &self,
+        service: &ServiceId,
+        plan: &PlanId,
+    ) -> Result<(&Service, &Plan), BrokerError> {
+        let offered =
+            self.catalog.service(service).ok_or_else(|| BrokerError::UnknownService(service.clone()))?;
+        if let Some(plan) = offered.plan(plan) {
+            return Ok((offered, plan));
+        }
+        Err(match self.catalog.service_of_plan(plan) {
+            Some(other) => BrokerError::WrongPlan {
+                reason: format!("the plan {plan} is one of service {}, not of {service}", other.id),
+            },
+            None => BrokerError::UnknownPlan(plan.clone()),
+        })
+    }
+
+    /// The driver and plan of a record. A record whose plan has left the catalog cannot be worked on.
+    pub(super) fn driver_of(&self, record: &InstanceRecord) -> Result<(Arc<dyn Driver>, &Plan), BrokerError> {
+        let (service, plan) = self.offering(&record.service_id, &record.plan_id)?;
+        Ok((self.drivers.of(service.driver), plan))
+    }
+
+    /// The cell with this guid.
+    pub(super) fn cell(&self, guid: &CellGuid) -> Result<&Arc<dyn Cell>, CellError> {
+        let missing = || CellError::NoAnswer {
+            cell: guid.clone(),
+            reason: "it is not in the configuration any more".to_owned(),
+        };
+        self.cells.get(guid).ok_or_else(missing)
+    }
+
+    /// What placement knows of the cells.
+    pub(super) fn loads(&self) -> Vec<CellLoad> {
+        let load = |cell: &Arc<dyn Cell>| CellLoad {
+            guid: cell.site().guid.clone(),
+            availability_zone: cell.site().availability_zone.clone(),
+            nodes: self.index.nodes_on(&cell.site().guid),
+        };
+        self.cells.values().map(load).collect()
+    }
+
+    /// Whether the store and at least one cell answer.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        if self.is_stopping() {
+            return Err("the broker is stopping".to_owned());
+        }
+        self.store.get(&keys::next_port()).map_err(|error| error.to_string())?;
+        let mut silent = Vec::new();
+        for cell in self.cells.values() {
+            match cell.ping() {
+                Ok(_) => return Ok(()),
+                Err(error) => silent.push(error.to_string()),
+            }
+        }
+        Err(format!("no cell answers: {}", silent.join("; ")))
+    }
+}
+
+/// A duration in whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,192 @@
+//! Synchronous callers, parked until their operation ends: they hold no thread while they wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use log::{error, warn};
+use storage::Store;
+
+use super::Outcome;
+use crate::model::{InstanceId, OperationId};
+use crate::state::{Instances, OperationKind, OperationState};
+
+/// How often parked callers' records are looked at, for operations that another broker performs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How many ended operations are remembered, for callers that park a moment too late.
+const REMEMBERED: usize = 1024;
+
+type Then = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Where synchronous callers wait.
+pub(super) struct Parking {
+    notes: Sender<Note>,
+    ended: Option<Receiver<()>>,
+}
+
+enum Note {
+    Park(Parked),
+    Ended(OperationId, Outcome),
+    Stop,
+}
+
+struct Parked {
+    instance: InstanceId,
+    operation: OperationId,
+    until: Instant,
+    then: Then,
+}
+
+impl Parking {
+    pub(super) fn start(store: Arc<dyn Store>) -> std::io::Result<Self> {
+        // Bounded by the requests that the HTTP layer admits.
+        let (notes, noted) = unbounded();
+        let (end, ended) = bounded(0);
+        let attendant = Attendant {
+            instances: Instances::new(store),
+            parked: Vec::new(),
+            outcomes: HashMap::new(),
+            order: VecDeque::new(),
+        };
+        thread::Builder::new().name("parking".to_owned()).spawn(move || {
+            attendant.attend(&noted);
+            drop(end);
+        })?;
+        Ok(Self { notes, ended: Some(ended) })
+    }
+
+    pub(super) fn park(
+        &self,
+        instance: &InstanceId,
+        operation: &OperationId,
+        patience: Duration,
+        then: Then,
+    ) {
+        let until = Instant::now() + patience;
+        let parked = Parked { instance: instance.clone(), operation: operation.clone(), until, then };
+        if let Err(note) = self.notes.send(Note::Park(parked))
+            && let Note::Park(parked) = note.into_inner()
+        {
+            (parked.then)(Outcome::Stopping);
+        }
+    }
+
+    pub(super) fn ended(&self, operation: &OperationId, outcome: &Outcome) {
+        self.note(Note::Ended(operation.clone(), outcome.clone()));
+    }
+
+    pub(super) fn stop(&self) {
+        self.note(Note::Stop);
+    }
+
+    fn note(&self, note: Note) {
+        // Nobody attends any more once it has been stopped: everybody has been answered then.
+        drop(self.notes.send(note));
+    }
+}
+
+impl Drop for Parking {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(ended) = self.ended.take()
+            && ended.recv_timeout(Duration::from_secs(5)) == Err(crossbeam_channel::RecvTimeoutError::Timeout)
+        {
+            error!("the parking attendant does not end");
+        }
+    }
+}
+
+struct Attendant {
+    instances: Instances,
+    parked: Vec<Parked>,
+    outcomes: HashMap<OperationId, Outcome>,
+    order: VecDeque<OperationId>,
+}
+
+impl Attendant {
+    fn attend(mut self, notes: &Receiver<Note>) {
+        let mut look = Instant::now() + LOOK_EVERY;
+        loop {
+            match notes.recv_deadline(look) {
+                Ok(Note::Park(parked)) => self.park(parked),
+                Ok(Note::Ended(operation, outcome)) => self.end(&operation, outcome),
+                Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    look = Instant::now() + LOOK_EVERY;
+                }
+            }
+        }
+        for parked in self.parked.drain(..) {
+            (parked.then)(Outcome::Stopping);
+        }
+    }
+
+    fn park(&mut self, parked: Parked) {
+        match self.outcomes.get(&parked.operation) {
+            Some(outcome) => (parked.then)(outcome.clone()),
+            None => self.parked.push(parked),
+        }
+    }
+
+    fn end(&mut self, operation: &OperationId, outcome: Outcome) {
+        self.answer(|parked| (parked.operation == *operation).then(|| outcome.clone()));
+        self.outcomes.insert(operation.clone(), outcome);
+        self.order.push_back(operation.clone());
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.outcomes.remove(&oldest);
+        }
+    }
+
+    fn look(&mut self) {
+        let now = Instant::now();
+        let instances = self.instances.clone();
+        self.answer(|parked| {
+            if parked.until <= now {
+                Some(Outcome::StillRunning)
+            } else {
+                recorded_outcome(&instances, parked)
+            }
+        });
+    }
+
+    fn answer(&mut self, outcome: impl Fn(&Parked) -> Option<Outcome>) {
+        for parked in std::mem::take(&mut self.parked) {
+            match outcome(&parked) {
+                Some(outcome) => (parked.then)(outcome),
+                None => self.parked.push(parked),
+            }
+        }
+    }
+}
+
+/// How the operation ended, as far as the record tells: another broker may have performed it.
+fn recorded_outcome(instances: &Instances, parked: &Parked) -> Option<Outcome> {
+    let record = match instances.load(&parked.instance) {
+        Ok(record) => record,
+        Err(error) => {
+            warn!("the operation of {} cannot be looked at: {error}", parked.instance);
+            return None;
+        }
+    };
+    let operation = record.and_then(|record| record.value.operation).filter(|now| now.id == parked.operation);
+    match operation {
+        Some(operation) => match operation.state {
+            OperationState::InProgress => None,
+            OperationState::Succeeded => Some(Outcome::Succeeded),
+            OperationState::Failed => Some(Outcome::Failed { description: operation.description }),
+        },
+        // The record went with the operation's end, or has another operation since: deprovisioning ends so, and so
+        // does a provision that has failed.
+        None if parked.operation.as_str().starts_with(OperationKind::Deprovision.as_str()) => {
+            Some(Outcome::Succeeded)
+        }
+        None => Some(Outcome::Failed {
+            description: "the order failed and was undone; see the broker's log".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,130 @@
+//! Looks for what somebody began and nobody goes on with: operations whose performer has died, containers owed for
+//! removal, claims that no record speaks for. At start and ever after.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::{info, warn};
+use storage::{Entry, Expect, StoreError};
+
+use super::core::Core;
+use super::step_error::StepError;
+use crate::model::{ContainerName, InstanceId};
+use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
+
+/// How often pending operations are looked for.
+const SCAN_EVERY: Duration = Duration::from_secs(2);
+/// How often owed containers are tried again.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often claims are compared with records.
+const REAP_EVERY: Duration = Duration::from_secs(600);
+/// How old a note must be before it is taken for a leftover: longer than a request takes from its note to its record.
+const LEFTOVER_MS: u64 = 60_000;
+
+/// The thread that looks.
+pub(super) struct PendingScan {
+    stop: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl PendingScan {
+    pub(super) fn start(core: Arc<Core>) -> std::io::Result<Self> {
+        let (stop, stopped) = bounded(0);
+        let thread = thread::Builder::new().name("pending".to_owned()).spawn(move || run(&core, &stopped))?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for PendingScan {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the scan for pending operations panicked");
+        }
+    }
+}
+
+fn run(core: &Core, stopped: &Receiver<()>) {
+    let (mut sweep, mut reap) = (Instant::now(), Instant::now());
+    loop {
+        let now = Instant::now();
+        let (sweeps, reaps) = (now >= sweep, now >= reap);
+        if let Err(error) = core.scan_pending(sweeps) {
+            warn!("pending operations cannot be looked for: {error}");
+        }
+        if reaps && let Err(error) = core.ports.reap(&core.instances) {
+            warn!("claims cannot be compared with records: {error}");
+        }
+        if sweeps {
+            sweep = now + SWEEP_EVERY;
+        }
+        if reaps {
+            reap = now + REAP_EVERY;
+        }
+        if stopped.recv_timeout(SCAN_EVERY) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+impl Core {
+    fn scan_pending(&self, sweeps: bool) -> Result<(), StoreError> {
+        for note in self.store.list(&keys::pending_operations())?.entries {
+            let Ok(instance) = InstanceId::parse(note.key.name()) else { continue };
+            if self.store.get(&keys::lease(&instance))?.is_some() {
+                continue;
+            }
+            match self.instances.load(&instance)? {
+                Some(record) if record.value.under_way().is_some() => self.enqueue(&instance),
+                Some(record) if !record.value.owed.is_empty() => {
+                    if sweeps && let Err(error) = self.sweep(&instance, record) {
+                        warn!("containers of instance {instance} stay owed for removal: {error:?}");
+                    }
+                }
+                _ => self.clear_leftover(&note)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A note without an operation: its writer died before it wrote the record, or after the operation's end.
+    fn clear_leftover(&self, note: &Entry) -> Result<(), StoreError> {
+        let written = std::str::from_utf8(&note.value).ok().and_then(|text| text.parse::<u64>().ok());
+        if written.is_some_and(|written| self.now_ms().saturating_sub(written) < LEFTOVER_MS) {
+            return Ok(());
+        }
+        match self.store.delete(&note.key, Expect::Unchanged(note.revision)) {
+            Err(StoreError::Conflict) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    /// Removes the containers that an instance owes, as far as their cells answer.
+    fn sweep(&self, instance: &InstanceId, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        let Some(_lease) = self.leases.take(instance)? else { return Ok(()) };
+        let mut still_owed = Vec::new();
+        let mut swept: Vec<OwedRemoval> = Vec::new();
+        for owed in std::mem::take(&mut stored.value.owed) {
+            let name = ContainerName::of(&owed.node.node_id);
+            match self.cell(&owed.node.backend_id).and_then(|cell| cell.remove(&name)) {
+                Ok(()) => swept.push(owed),
+                Err(error) => {
+                    warn!("{name} stays owed for removal: {error}");
+                    still_owed.push(owed);
+                }
+            }
+        }
+        stored.value.owed = still_owed;
+        // Given back before it is recorded: forgetting twice does no harm, forgetting never would.
+        for owed in &swept {
+            info!("instance {instance}: swept node {} from cell {}", owed.node.node_id, owed.node.backend_id);
+            self.forget_node(&stored.value, &owed.node)?;
+        }
+        self.instances.save(stored)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Performs one step. Each may run twice: it looks first at what is there.
+
+use log::{debug, info, warn};
+use storage::{Expect, StoreError};
+
+use super::core::Core;
+use super::step_error::StepError;
+use crate::cells::{Cell, CellError, ContainerSpec, ContainerState};
+use crate::model::{CellGuid, ContainerName, InstanceId, NodeId};
+use crate::scheduler::Step;
+use crate::state::{InstanceRecord, Lease, keys};
+
+/// What a step is performed with.
+pub(super) struct Task<'a> {
+    pub(super) core: &'a Core,
+    pub(super) record: &'a InstanceRecord,
+    pub(super) lease: &'a Lease,
+}
+
+impl Task<'_> {
+    pub(super) fn perform(&self, step: &Step) -> Result<(), StepError> {
+        let instance = &self.record.instance_id;
+        match step {
+            Step::PublishRoute => self.publish_route(),
+            Step::AddNode { node, cell } => self.add_node(node, cell),
+            Step::AwaitMembers { running } => self.await_members(*running),
+            Step::AwaitRoute => self.await_route(),
+            Step::RemoveNode { node, cell } => self.remove_node(node, cell),
+            Step::ForgetMembers => {
+                let (driver, _) = self.core.driver_of(self.record)?;
+                Ok(driver.forget(self.record)?)
+            }
+            Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
+            Step::WithdrawRoute => {
+                self.core.allocations.withdraw(instance)?;
+                match self.record.allocated_port {
+                    Some(port) => Ok(self.core.ports.release_public(instance, port)?),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Whether the step must not go on: the broker stops, or the lease is another's.
+    pub(super) fn check_going_on(&self) -> Result<(), StepError> {
+        if self.core.is_stopping() || !self.lease.is_held() { Err(StepError::Abandoned) } else { Ok(()) }
+    }
+
+    fn publish_route(&self) -> Result<(), StepError> {
+        let Some(port) = self.record.allocated_port else {
+            return Err(StepError::Failed("the record names no public port".to_owned()));
+        };
+        match self.core.allocations.publish(&self.record.instance_id, port) {
+            Err(StoreError::Conflict) => {
+                Err(StepError::Failed("another public port is allocated to this instance already".to_owned()))
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    fn add_node(&self, node: &NodeId, guid: &CellGuid) -> Result<(), StepError> {
+        let spec = self.spec(node)?;
+        let backend = keys::backend(&self.record.instance_id, node);
+        self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
+        let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec));
+        made.map_err(|reason| {
+            let may_exist = matches!(reason, CellError::NoAnswer { .. });
+            StepError::PassOver { node: node.clone(), may_exist, reason }
+        })
+    }
+
+    /// The container of one of the record's nodes.
+    pub(super) fn spec(&self, node: &NodeId) -> Result<ContainerSpec, StepError> {
+        let (driver, plan) = self.core.driver_of(self.record)?;
+        let Some(node) = self.record.node(node) else {
+            return Err(StepError::Failed(format!("the record has no node {node}")));
+        };
+        Ok(driver.container(plan, self.record, node))
+    }
+
+    /// Removes what a node has: its container and volumes, its place in the index, its ports.
+    fn remove_node(&self, node: &NodeId, guid: &CellGuid) -> Result<(), StepError> {
+        let name = ContainerName::of(node);
+        let removed = self.core.cell(guid).and_then(|cell| cell.remove(&name));
+        removed.map_err(|error| StepError::Later(error.to_string()))?;
+        let instance = &self.record.instance_id;
+        self.core.store.delete(&keys::backend(instance, node), Expect::Anything)?;
+        for port in self.record.node(node).into_iter().flat_map(|node| &node.ports) {
+            self.core.ports.release_on_cell(guid, instance, port.host)?;
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Removes the records of an instance's bindings.
+    pub(super) fn forget_bindings(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        for entry in self.store.list(&keys::bindings(instance))?.entries {
+            self.store.delete(&entry.key, Expect::Anything)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes and starts a container. One that is there already as asked for, and set up to the end, stays: it is set up to
+/// the end when it runs, since it is started last.
+pub(super) fn make_container(cell: &dyn Cell, spec: &ContainerSpec) -> Result<(), CellError> {
+    if let Some(found) = cell.inspect(&spec.name)? {
+        let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
+        if runs && found.labels.get(crate::cells::label::FINGERPRINT) == Some(&spec.fingerprint()) {
+            debug!("{} runs on {} already", spec.name, cell.site().guid);
+            return Ok(());
+        }
+        warn!("making {} on {} anew: it is {:?}", spec.name, cell.site().guid, found.state);
+        cell.remove(&spec.name)?;
+    }
+    let guid = &cell.site().guid;
+    cell.ensure_image(&spec.image, &mut |line| info!("cell {guid}: {}: {line}", spec.image))?;
+    cell.create(spec)?;
+    let started = cell.start(&spec.name);
+    if let Err(CellError::Refused { .. }) = &started {
+        // Made and refused to start, for a port that something else has taken, say: it must not stay.
+        if let Err(error) = cell.remove(&spec.name) {
+            warn!("{} is left on {guid}: {error}", spec.name);
+            return Err(CellError::NoAnswer { cell: guid.clone(), reason: error.to_string() });
+        }
+    }
+    started
+}

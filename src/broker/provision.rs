@@ -1,0 +1,242 @@
+//! Takes an order: checks it, chooses cells and ports, and records all of it before anything is made.
+
+use log::{info, warn};
+use storage::StoreError;
+
+use super::core::{CONFLICTS, Core, millis};
+use super::{Accepted, BrokerError, ProvisionRequest};
+use crate::model::{CellGuid, NodeId, Plan, Service};
+use crate::routing::PortError;
+use crate::scheduler::{self, PlacementError, Wish};
+use crate::services::{Driver, Order};
+use crate::state::{
+    FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
+};
+
+impl Core {
+    pub(super) fn provision(&self, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
+        let (service, plan) = self.offering(&request.service, &request.plan)?;
+        let driver = self.drivers.of(service.driver);
+        let order = driver
+            .order(plan, &request.parameters)
+            .map_err(|error| BrokerError::InvalidParameters { reason: error.reason })?;
+        for _ in 0..CONFLICTS {
+            if let Some(record) = self.instances.load(&request.instance)? {
+                return same_order(&record.value, request);
+            }
+            let cells = self.choose_cells(&order)?;
+            let mut record = self.new_record(request, &*driver, service, plan);
+            if let Err(error) = self.claim_everything(&mut record, &cells, driver.container_ports()) {
+                self.release_everything(&record);
+                return Err(error);
+            }
+            match self.record_provision(record, request, plan) {
+                Err(BrokerError::Store(StoreError::Conflict)) => {}
+                answer => return answer,
+            }
+        }
+        Err(BrokerError::Busy)
+    }
+
+    fn record_provision(
+        &self,
+        mut record: InstanceRecord,
+        request: &ProvisionRequest,
+        plan: &Plan,
+    ) -> Result<Accepted, BrokerError> {
+        let steps = scheduler::provision(&record.containers());
+        let operation = self.new_operation(OperationKind::Provision, steps, plan, request.accepts_incomplete);
+        let id = operation.id.clone();
+        record.operation = Some(operation);
+        let noted = self.note_pending(&request.instance);
+        match noted.and_then(|()| self.instances.create(record.clone())) {
+            Ok(_) => {}
+            // It may stand there: what it claims must stay claimed. If it does not, the claims are reaped.
+            Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
+            Err(error) => {
+                self.release_everything(&record);
+                return Err(error.into());
+            }
+        }
+        let cells: Vec<&str> = record.nodes.iter().map(|node| node.backend_id.as_str()).collect();
+        info!(
+            "instance {}: {id} on cells {}, public port {}",
+            request.instance,
+            cells.join(", "),
+            record.allocated_port.unwrap_or_default()
+        );
+        self.enqueue(&request.instance);
+        Ok(Accepted::Running { operation: id })
+    }
+
+    /// An operation that is about to be recorded.
+    pub(super) fn new_operation(
+        &self,
+        kind: OperationKind,
+        steps: Vec<scheduler::Step>,
+        plan: &Plan,
+        accepts_incomplete: bool,
+    ) -> OperationRecord {
+        let now = self.now_ms();
+        let answer_by = now.saturating_add(millis(self.settings.sync_timeout));
+        OperationRecord {
+            id: self.mint.operation(kind.as_str()),
+            kind,
+            state: OperationState::InProgress,
+            steps,
+            done: 0,
+            failure: None,
+            description: String::new(),
+            started_ms: now,
+            deadline_ms: now.saturating_add(plan.maximum_polling_duration_s.saturating_mul(1000)),
+            answer_by_ms: (!accepts_incomplete).then_some(answer_by),
+            passed_over: Vec::new(),
+        }
+    }
+
+    fn new_record(
+        &self,
+        request: &ProvisionRequest,
+        driver: &dyn Driver,
+        service: &Service,
+        plan: &Plan,
+    ) -> InstanceRecord {
+        let credentials = driver.mint_credentials(&*self.mint);
+        InstanceRecord {
+            format: FORMAT,
+            write_id: String::new(),
+            instance_id: request.instance.clone(),
+            service_id: service.id.clone(),
+            plan_id: plan.id.clone(),
+            organization_guid: request.organization_guid.clone(),
+            space_guid: request.space_guid.clone(),
+            admin_credentials: credentials.admin,
+            superuser_credentials: credentials.superuser,
+            app_credentials: credentials.app,
+            replication_credentials: credentials.replication,
+            rest_credentials: credentials.rest,
+            allocated_port: None,
+            nodes: Vec::new(),
+            parameters: request.parameters.clone(),
+            context: request.context.clone(),
+            operation: None,
+            owed: Vec::new(),
+        }
+    }
+
+    /// Chooses among the cells that answer now. Only the chosen are asked, so that a large site costs no more.
+    fn choose_cells(&self, order: &Order) -> Result<Vec<CellGuid>, BrokerError> {
+        let loads = self.loads();
+        let mut excluded = Vec::new();
+        let mut silent = Vec::new();
+        loop {
+            let among = order.cells.as_deref();
+            let wish = Wish { new_nodes: order.nodes, occupied: &[], among, excluded: &excluded };
+            let chosen = match scheduler::place(&loads, &wish) {
+                Ok(chosen) => chosen,
+                Err(error @ PlacementError::UnknownCell { .. }) => {
+                    return Err(BrokerError::InvalidParameters { reason: error.to_string() });
+                }
+                Err(error) if silent.is_empty() => {
+                    return Err(BrokerError::InvalidParameters { reason: error.to_string() });
+                }
+                Err(error) => {
+                    return Err(BrokerError::NoCapacity {
+                        reason: format!("{error}; {}", silent.join("; ")),
+                    });
+                }
+            };
+            let before = excluded.len();
+            for guid in &chosen {
+                if let Err(error) = self.cell(guid).and_then(|cell| cell.ping()) {
+                    warn!("passed over while placing: {error}");
+                    silent.push(error.to_string());
+                    excluded.push(guid.clone());
+                }
+            }
+            if excluded.len() == before {
+                return Ok(chosen);
+            }
+        }
+    }
+
+    /// Claims a public port and the nodes' ports, writing into the record what was claimed, also when it fails.
+    fn claim_everything(
+        &self,
+        record: &mut InstanceRecord,
+        cells: &[CellGuid],
+        container_ports: &[u16],
+    ) -> Result<(), BrokerError> {
+        record.allocated_port = Some(self.ports.claim_public(&record.instance_id).map_err(no_port)?);
+        for guid in cells {
+            let node = self.mint.node();
+            let node = self.claim_node(record, node, guid, container_ports)?;
+            record.nodes.push(node);
+        }
+        Ok(())
+    }
+
+    /// A node on a cell, with its ports claimed.
+    pub(super) fn claim_node(
+        &self,
+        record: &InstanceRecord,
+        node: NodeId,
+        guid: &CellGuid,
+        container_ports: &[u16],
+    ) -> Result<NodeRecord, BrokerError> {
+        let Some(cell) = self.cells.get(guid) else {
+            return Err(BrokerError::NoCapacity { reason: format!("there is no cell {guid}") });
+        };
+        let site = cell.site();
+        let hosts = self
+            .ports
+            .claim_on_cell(guid, site.ports, &record.instance_id, container_ports.len())
+            .map_err(no_port)?;
+        let pairs = container_ports.iter().zip(hosts);
+        Ok(NodeRecord {
+            node_id: node,
+            backend_id: guid.clone(),
+            plan_id: record.plan_id.clone(),
+            service_id: record.service_id.clone(),
+            host: site.host.clone(),
+            ports: pairs.map(|(container, host)| PortRecord { container: *container, host }).collect(),
+        })
+    }
+
+    /// Gives back what a record that was not written has claimed; what cannot be given back now is reaped later.
+    fn release_everything(&self, record: &InstanceRecord) {
+        let instance = &record.instance_id;
+        let public = record.allocated_port.map(|port| self.ports.release_public(instance, port));
+        let ports = record.nodes.iter().flat_map(|node| {
+            node.ports.iter().map(|port| self.ports.release_on_cell(&node.backend_id, instance, port.host))
+        });
+        for error in public.into_iter().chain(ports).filter_map(Result::err) {
+            warn!("a claim of instance {instance} is left to be reaped: {error}");
+        }
+    }
+}
+
+pub(super) fn no_port(error: PortError) -> BrokerError {
+    match error {
+        PortError::Store(error) => BrokerError::Store(error),
+        error @ PortError::Exhausted { .. } => BrokerError::NoCapacity { reason: error.to_string() },
+    }
+}
+
+/// What to say when the id is taken (OSB 2.17, "Provisioning": the same attributes again are no conflict).
+fn same_order(record: &InstanceRecord, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
+    let same = record.service_id == request.service
+        && record.plan_id == request.plan
+        && record.parameters == request.parameters;
+    let Some(operation) = record.operation.as_ref() else {
+        return if same { Ok(Accepted::Already) } else { Err(BrokerError::InstanceExists) };
+    };
+    let provision = operation.kind == OperationKind::Provision;
+    match operation.state {
+        OperationState::InProgress if !provision => Err(BrokerError::Concurrency),
+        _ if !same => Err(BrokerError::InstanceExists),
+        OperationState::InProgress => Ok(Accepted::Running { operation: operation.id.clone() }),
+        OperationState::Failed => Err(BrokerError::InstanceFailed { reason: operation.description.clone() }),
+        OperationState::Succeeded => Ok(Accepted::Already),
+    }
+}

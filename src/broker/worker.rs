@@ -1,0 +1,259 @@
+//! Performs operations: takes an instance's lease, performs the recorded steps in order, and records each as done by
+//! compare-and-swap. Whatever cuts it off, the next one goes on from the record.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::{debug, error, info, warn};
+use storage::StoreError;
+
+use super::Outcome;
+use super::core::{CONFLICTS, Core};
+use super::crash;
+use super::parking::Parking;
+use super::perform::Task;
+use super::step_error::StepError;
+use crate::model::{InstanceId, NodeId};
+use crate::scheduler::{self, Step};
+use crate::state::{InstanceRecord, Lease, OperationKind, OperationState, OwedRemoval, Stored};
+
+/// How long a worker waits for an instance before it looks whether it is to stop.
+const IDLE: Duration = Duration::from_millis(500);
+/// How long it rests before it performs a step again that may go well later.
+const REST: Duration = Duration::from_secs(2);
+
+/// The threads that perform operations.
+pub(super) struct Workers {
+    core: Arc<Core>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Workers {
+    pub(super) fn start(
+        core: &Arc<Core>,
+        queue: &Receiver<InstanceId>,
+        parking: &Arc<Parking>,
+    ) -> std::io::Result<Self> {
+        let mut workers = Self { core: Arc::clone(core), threads: Vec::new() };
+        for number in 0..core.settings.workers {
+            let worker =
+                Worker { core: Arc::clone(core), queue: queue.clone(), parking: Arc::clone(parking) };
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            workers.threads.push(thread.spawn(move || worker.work())?);
+        }
+        Ok(workers)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.core.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a worker panicked");
+            }
+        }
+    }
+}
+
+struct Worker {
+    core: Arc<Core>,
+    queue: Receiver<InstanceId>,
+    parking: Arc<Parking>,
+}
+
+impl Worker {
+    fn work(&self) {
+        while !self.core.is_stopping() {
+            match self.queue.recv_timeout(IDLE) {
+                Ok(instance) => self.perform_operation(&instance),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn perform_operation(&self, instance: &InstanceId) {
+        let lease = match self.core.leases.take(instance) {
+            Ok(Some(lease)) => lease,
+            Ok(None) => return debug!("the operation of {instance} is somebody's already"),
+            Err(error) => return warn!("the operation of {instance} waits: {error}"),
+        };
+        match self.run(instance, &lease) {
+            Ok(()) => {}
+            Err(StepError::Abandoned) => info!("the operation of {instance} is left to be resumed"),
+            Err(StepError::Store(StoreError::Conflict)) => {
+                warn!("the operation of {instance} was changed by another")
+            }
+            Err(error) => warn!("the operation of {instance} waits to be resumed: {error:?}"),
+        }
+    }
+
+    /// Performs steps until the operation has ended, reading the record anew before each.
+    fn run(&self, instance: &InstanceId, lease: &Lease) -> Result<(), StepError> {
+        let mut conflicts = 0;
+        loop {
+            let Some(stored) = self.core.instances.load(instance)? else {
+                self.core.clear_pending(instance);
+                return Ok(());
+            };
+            let task = Task { core: &self.core, record: &stored.value, lease };
+            task.check_going_on()?;
+            let Some(operation) = stored.value.under_way() else {
+                if stored.value.owed.is_empty() {
+                    self.core.clear_pending(instance);
+                }
+                return Ok(());
+            };
+            let Some(step) = operation.steps.get(operation.done).cloned() else {
+                self.finish(stored)?;
+                continue;
+            };
+            let (kind, number) = (operation.kind.as_str(), operation.done);
+            let overdue = self.core.now_ms() > operation.deadline_ms && operation.failure.is_none();
+            crash::point(kind, number, "before");
+            let result = task.perform(&step);
+            crash::point(kind, number, "performed");
+            let recorded = match result {
+                Ok(()) => self.record_done(stored),
+                Err(StepError::Later(reason)) => self.try_later(stored, &step, &reason, overdue),
+                Err(StepError::PassOver { node, may_exist, reason }) => {
+                    self.core.pass_over(stored, &node, may_exist, &reason)
+                }
+                Err(StepError::Failed(reason)) => self.fail(stored, reason),
+                Err(error) => Err(error),
+            };
+            match recorded {
+                // Only brokers write the record, and this one has the lease: a late write of the last holder.
+                Err(StepError::Store(StoreError::Conflict)) if conflicts < CONFLICTS => conflicts += 1,
+                Err(error) => return Err(error),
+                Ok(()) => crash::point(kind, number, "recorded"),
+            }
+        }
+    }
+
+    fn record_done(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        if let Some(operation) = &mut stored.value.operation {
+            debug!(
+                "instance {}: {:?} is done",
+                stored.value.instance_id,
+                operation.steps.get(operation.done)
+            );
+            operation.done += 1;
+        }
+        self.core.instances.save(stored)?;
+        Ok(())
+    }
+
+    /// A step that cannot be done now. While a provision is undone nobody waits for a silent cell: what is left on it
+    /// is owed, and swept later.
+    fn try_later(
+        &self,
+        mut stored: Stored<InstanceRecord>,
+        step: &Step,
+        reason: &str,
+        overdue: bool,
+    ) -> Result<(), StepError> {
+        warn!("instance {}: {step:?}: {reason}", stored.value.instance_id);
+        let Some(operation) = &mut stored.value.operation else { return Ok(()) };
+        if operation.failure.is_some()
+            && let Step::RemoveNode { node, .. } = step
+        {
+            operation.done += 1;
+            owe(&mut stored.value, node, reason);
+            self.core.instances.save(stored)?;
+            return Ok(());
+        }
+        if overdue {
+            return self.fail(stored, reason.to_owned());
+        }
+        if operation.description != reason {
+            reason.clone_into(&mut operation.description);
+            self.core.instances.save(stored)?;
+        }
+        self.core.rest(REST);
+        Ok(())
+    }
+
+    /// A provision that failed is undone; anything else that failed stays as it is, to be asked for again.
+    fn fail(&self, mut stored: Stored<InstanceRecord>, reason: String) -> Result<(), StepError> {
+        warn!("instance {}: {reason}", stored.value.instance_id);
+        let containers = stored.value.containers();
+        let Some(operation) = &mut stored.value.operation else { return Ok(()) };
+        if operation.kind == OperationKind::Provision && operation.failure.is_none() {
+            operation.failure = Some(reason);
+            operation.steps = scheduler::roll_back(&containers);
+            operation.done = 0;
+            self.core.instances.save(stored)?;
+            return Ok(());
+        }
+        operation.state = OperationState::Failed;
+        operation.description = reason;
+        self.end(stored)
+    }
+
+    /// Every step is done.
+    fn finish(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        let members = self.core.describe_members(&stored.value);
+        let Some(operation) = &mut stored.value.operation else { return Ok(()) };
+        match (operation.kind, operation.failure.take()) {
+            (OperationKind::Provision, None) => {
+                operation.state = OperationState::Succeeded;
+                operation.description = members?;
+                self.end(stored)
+            }
+            (OperationKind::Provision, Some(failure)) => {
+                operation.state = OperationState::Failed;
+                operation.description = failure;
+                let answered = operation.answer_by_ms.is_some_and(|by| self.core.now_ms() < by);
+                stored.value.nodes.clear();
+                stored.value.allocated_port = None;
+                if answered && stored.value.owed.is_empty() {
+                    self.end_without_record(stored)
+                } else {
+                    self.end(stored)
+                }
+            }
+            (OperationKind::Deprovision, _) => {
+                operation.state = OperationState::Succeeded;
+                self.end_without_record(stored)
+            }
+        }
+    }
+
+    fn end(&self, stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        let stored = self.core.instances.save(stored)?;
+        self.tell(&stored.value);
+        Ok(())
+    }
+
+    fn end_without_record(&self, stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        self.core.instances.remove(&stored)?;
+        self.tell(&stored.value);
+        Ok(())
+    }
+
+    fn tell(&self, record: &InstanceRecord) {
+        let Some(operation) = &record.operation else { return };
+        let outcome = match operation.state {
+            OperationState::Failed => Outcome::Failed { description: operation.description.clone() },
+            OperationState::Succeeded => Outcome::Succeeded,
+            OperationState::InProgress => return,
+        };
+        info!(
+            "instance {}: {} ended: {:?} {}",
+            record.instance_id, operation.id, operation.state, operation.description
+        );
+        self.parking.ended(&operation.id, &outcome);
+    }
+}
+
+/// Takes a node out of the placement and notes that its container may exist all the same.
+pub(super) fn owe(record: &mut InstanceRecord, node: &NodeId, reason: &str) {
+    if let Some(at) = record.nodes.iter().position(|known| known.node_id == *node) {
+        let node = record.nodes.remove(at);
+        record.owed.push(OwedRemoval { node, reason: reason.to_owned() });
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line: arguments → configuration → wiring → exit code. One file per command. Results go to stdout, logs
+//! and complaints to stderr; the exit code is 0 for success, 1 for failure, 2 for wrong usage.
+
+mod broker;
+mod check_config;
+mod output;
+mod show_cells;
+mod signals;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use argh::FromArgs;
+
+use crate::config::{self, Loaded};
+
+/// Highly available PostgreSQL as a service on a handful of Docker hosts.
+#[derive(FromArgs)]
+#[argh(name = "patroni-broker")]
+struct Arguments {
+    /// the configuration file; defaults to what PATRONI_BROKER_CONFIG names
+    #[argh(option, arg_name = "file")]
+    config: Option<PathBuf>,
+    /// print the version
+    #[argh(switch)]
+    version: bool,
+    #[argh(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Command {
+    Broker(broker::Arguments),
+    CheckConfig(check_config::Arguments),
+    ShowCells(show_cells::Arguments),
+}
+
+/// Why a command did not do its work.
+enum Failure {
+    /// It could not be done; the text says why.
+    Failed(String),
+    /// It could not be done, and all about it has been printed as the command's result.
+    Reported,
+    /// It was asked for wrongly.
+    Usage(String),
+}
+
+impl From<config::ConfigError> for Failure {
+    fn from(error: config::ConfigError) -> Self {
+        match error {
+            config::ConfigError::NotNamed => Self::Usage(error.to_string()),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the program with these arguments, the first of which is its own name.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match parse(arguments) {
+        Ok(Parsed::Run(config, command)) => perform(config, command),
+        Ok(Parsed::Print(text)) => output::print(&text),
+        Err(usage) => Err(Failure::Usage(usage)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Reported) => ExitCode::from(1),
+        Err(Failure::Failed(reason)) => {
+            eprintln!("patroni-broker: {reason}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(reason)) => {
+            eprintln!("{}\nRun patroni-broker --help for more information.", reason.trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+enum Parsed {
+    Run(Option<PathBuf>, Command),
+    Print(String),
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
+    let arguments: Vec<String> = arguments
+        .into_iter()
+        .skip(1)
+        .map(|raw| raw.into_string().map_err(|raw| format!("not UTF-8: {}", raw.to_string_lossy())))
+        .collect::<Result<_, _>>()?;
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let parsed = match Arguments::from_args(&["patroni-broker"], &arguments) {
+        Ok(parsed) => parsed,
+        Err(exit) if exit.status.is_ok() => return Ok(Parsed::Print(exit.output)),
+        Err(exit) => return Err(exit.output),
+    };
+    match parsed.command {
+        _ if parsed.version => Ok(Parsed::Print(format!("patroni-broker {}\n", env!("CARGO_PKG_VERSION")))),
+        Some(command) => Ok(Parsed::Run(parsed.config, command)),
+        None => Err("A command is required.".to_owned()),
+    }
+}
+
+fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
+    // Without RUST_LOG, whatever is worth an operator's attention.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .target(env_logger::Target::Stderr)
+        .init();
+    match command {
+        Command::Broker(arguments) => broker::run(arguments, config),
+        Command::CheckConfig(arguments) => check_config::run(&arguments, config),
+        Command::ShowCells(arguments) => show_cells::run(&arguments, config),
+    }
+}
+
+/// The configuration, its warnings logged.
+fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
+    let file = config::file(file, &environment)?;
+    let loaded = config::load(&file, &environment)?;
+    for warning in &loaded.warnings {
+        log::warn!("{}: {warning}", file.display());
+    }
+    Ok(loaded)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{Parsed, parse};
+
+    #[test]
+    fn usage_is_told_from_help() {
+        let check = |line: &str, expected: &str| {
+            let arguments = format!("patroni-broker {line}");
+            let found = match parse(arguments.split_whitespace().map(OsString::from)) {
+                Ok(Parsed::Run(config, _)) => format!("run {}", config.unwrap_or_default().display()),
+                Ok(Parsed::Print(text)) => text.lines().next().unwrap_or_default().to_owned(),
+                Err(_) => "usage".to_owned(),
+            };
+            assert_eq!(found.trim_end(), expected, "{line}");
+        };
+        check("check-config", "run");
+        check("--config a.toml check-config --output json", "run a.toml");
+        check("show-cells --output table", "run");
+        check("broker", "run");
+        check("--help", "Usage: patroni-broker [--config <file>] [--version] [<command>] [<args>]");
+        check("--version", concat!("patroni-broker ", env!("CARGO_PKG_VERSION")));
+        check("", "usage");
+        check("--config", "usage");
+        check("dance", "usage");
+        check("show-cells --output xml", "usage");
+    }
+}

@@ -1,0 +1,159 @@
+//! One TOML file into checked domain types. Owns every rule that a configuration must keep; knows nothing of what is
+//! done with it: nothing is connected to, bound or written here.
+//!
+//! - `reader`: the shape of the file: types, required fields, unknown fields; each mismatch is reported, none stops.
+//! - `broker`, `storage`, `cells`, `ports`, `catalog`: the meaning of each part.
+//!
+//! Relative paths in the file are relative to the directory of the file, so that a broker may be started from
+//! anywhere. The passwords of `[broker]` and `[storage]` come from the environment ([`PASSWORD_VARIABLE`],
+//! [`STORAGE_PASSWORD_VARIABLE`]) where it has them, else from `password_file`, else from `password`.
+
+mod broker;
+mod catalog;
+mod cells;
+mod ports;
+mod problem;
+mod reader;
+mod storage;
+
+pub use broker::{BrokerConfig, RegistrarConfig, RoutingConfig};
+pub use problem::{ConfigError, Problem};
+pub use storage::{Credentials, StorageConfig};
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::model::{Catalog, CellSite};
+use problem::Findings;
+use reader::Section;
+
+/// Names the file where `--config` does not.
+pub const CONFIG_VARIABLE: &str = "PATRONI_BROKER_CONFIG";
+/// The password of `[broker]`; goes before what the file says.
+pub const PASSWORD_VARIABLE: &str = "PATRONI_BROKER_PASSWORD";
+/// The password of `[storage]`; goes before what the file says.
+pub const STORAGE_PASSWORD_VARIABLE: &str = "PATRONI_BROKER_STORAGE_PASSWORD";
+
+/// What an operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The HTTP API and the operations.
+    pub broker: BrokerConfig,
+    /// Where everything is kept.
+    pub storage: StorageConfig,
+    /// At least one; guids are unique, ports do not overlap where they must not.
+    pub cells: Vec<CellSite>,
+    /// Public ports and HAProxy.
+    pub routing: RoutingConfig,
+    /// The registrar inside the broker's process.
+    pub registrar: RegistrarConfig,
+    /// What is offered; ids and names are unique.
+    pub catalog: Catalog,
+}
+
+/// A configuration that can be used, with what is questionable about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Checked.
+    pub config: Config,
+    /// To be logged at start, and printed by `check-config`.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where variables of the environment come from, so that tests may bring their own.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The file to read: `named` by the command line, else by [`CONFIG_VARIABLE`].
+///
+/// # Errors
+/// [`ConfigError::NotNamed`].
+pub fn file(named: Option<PathBuf>, environment: Environment<'_>) -> Result<PathBuf, ConfigError> {
+    named
+        .or_else(|| environment(CONFIG_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from))
+        .ok_or(ConfigError::NotNamed)
+}
+
+/// Reads and checks a file. Reads the password files and looks whether the TLS files are there.
+///
+/// # Errors
+/// Says everything that is wrong with it at once.
+pub fn load(file: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
+    let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if matches!(extension, "yml" | "yaml") {
+        return Err(ConfigError::Yaml { file: file.to_owned() });
+    }
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), reason: error.to_string() })?;
+    parse(&text, file, environment)
+}
+
+/// As [`load`], of a text that was read from `file`.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, file: &Path, environment: Environment<'_>) -> Result<Loaded, ConfigError> {
+    let table = text.parse::<Table>().map_err(|error| syntax(text, file, &error))?;
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let findings = Findings::default();
+    let surroundings = Surroundings { directory, environment };
+    let config = check(&Section::root(&table, &findings), surroundings);
+    let (problems, warnings) = findings.into_parts();
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+        _ => Err(ConfigError::Invalid { file: file.to_owned(), problems }),
+    }
+}
+
+/// What the file's words are relative to.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    directory: &'a Path,
+    environment: Environment<'a>,
+}
+
+impl Surroundings<'_> {
+    fn path(&self, raw: &str) -> PathBuf {
+        self.directory.join(raw)
+    }
+}
+
+/// Every part is read, whatever the others are like; `None` only when a problem was reported.
+fn check(root: &Section<'_>, surroundings: Surroundings<'_>) -> Option<Config> {
+    let broker = broker::read(&root.section("broker"), surroundings);
+    let storage = storage::read(&root.section("storage"), surroundings);
+    let sections = root.sections("cells");
+    let cells: Vec<Option<CellSite>> =
+        sections.iter().map(|section| cells::read(section, surroundings)).collect();
+    if sections.is_empty() {
+        root.problem("cells", "at least one [[cells]] is required");
+    }
+    let routing = broker::read_routing(&root.section("routing"), surroundings);
+    let registrar = broker::read_registrar(&root.section("registrar"));
+    let catalog = catalog::read(root, cells.len());
+    root.end();
+
+    let sites: Vec<(usize, &CellSite)> =
+        cells.iter().enumerate().filter_map(|(index, site)| Some((index, site.as_ref()?))).collect();
+    cells::check_guids(root, &sites);
+    ports::check(root, broker.as_ref(), storage.as_ref(), routing.as_ref(), &sites);
+
+    Some(Config {
+        broker: broker?,
+        storage: storage?,
+        cells: cells.into_iter().collect::<Option<Vec<_>>>()?,
+        routing: routing?,
+        registrar,
+        catalog: catalog?,
+    })
+}
+
+/// The parser's own report would quote the line, which may hold a password.
+fn syntax(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    ConfigError::Syntax { file: file.to_owned(), line, message: error.message().to_owned() }
+}

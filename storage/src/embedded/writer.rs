@@ -1,0 +1,158 @@
+//! The one thread that writes. It takes whatever waits, applies it in one transaction, syncs once, and only then tells
+//! the watchers and answers: many writers share the price of one fsync, and no answer comes before the disk's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use redb::{Durability, WriteTransaction};
+
+use super::Shared;
+use super::apply::{Batch, Trouble};
+use super::change::{Change, Event, Refusal};
+use super::record::{INDEX, META, NODES};
+
+/// As many changes as go into one transaction.
+const MAX_BATCH: usize = 256;
+/// As many expired entries as one transaction removes, so that writers do not wait behind thousands of them.
+const MAX_EXPIRIES: usize = 256;
+/// How often deadlines are looked at while there are any. The clock may be a test's, so that sleeping until the next
+/// deadline by the machine's clock would not do.
+const EXPIRY_TICK: Duration = Duration::from_millis(100);
+/// How long expiry rests after the disk failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// A change and where its answer goes.
+pub(super) struct Request {
+    pub change: Change,
+    pub answer: Sender<Answer>,
+}
+
+/// What the writer says of a change.
+pub(super) type Answer = Result<Result<Event, Refusal>, WriteFailed>;
+
+/// Why a whole batch came to nothing, or may have.
+#[derive(Clone, Debug)]
+pub(super) enum WriteFailed {
+    /// The transaction was given up before its commit: nothing was written.
+    NothingWritten { reason: String },
+    /// The commit itself failed: what reached the disk will be known only when the file is opened again.
+    CommitFailed,
+    /// A record makes no sense.
+    Corrupt { reason: String },
+}
+
+/// Runs until every sender is gone.
+pub(super) fn run(shared: &Arc<Shared>, requests: &Receiver<Request>) {
+    loop {
+        let mut batch = Vec::new();
+        match requests.recv_timeout(shared.patience()) {
+            Ok(first) => {
+                batch.push(first);
+                batch.extend(requests.try_iter().take(MAX_BATCH - 1));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|request| (request.change, request.answer)).unzip();
+        match write(shared, changes) {
+            Ok(outcomes) => {
+                for (answer, outcome) in answers.iter().zip(outcomes) {
+                    // Whoever has stopped waiting knows that the outcome is unknown.
+                    drop(answer.send(Ok(outcome)));
+                }
+            }
+            Err(failure) => {
+                log::error!("the embedded store could not write: {failure:?}");
+                let idle = answers.is_empty();
+                answers.iter().for_each(|answer| drop(answer.send(Err(failure.clone()))));
+                if idle {
+                    std::thread::sleep(AFTER_FAILURE);
+                }
+            }
+        }
+    }
+}
+
+/// Applies `changes`, then whatever has expired and was not refreshed by them; commits; publishes.
+fn write(shared: &Shared, changes: Vec<Change>) -> Result<Vec<Result<Event, Refusal>>, WriteFailed> {
+    let now = shared.clock.now();
+    if changes.is_empty() && shared.deadlines().due(now, 1).is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut txn = shared.database.begin_write().map_err(nothing_written)?;
+    txn.set_durability(Durability::Immediate).map_err(nothing_written)?;
+    let applied = apply(shared, &txn, changes, now)?;
+    if applied.dirty {
+        txn.commit().map_err(|error| {
+            log::error!("the embedded store could not commit: {error}");
+            WriteFailed::CommitFailed
+        })?;
+        shared.count_commit();
+    } else {
+        txn.abort().map_err(nothing_written)?;
+    }
+    let mut deadlines = shared.deadlines();
+    applied.pending.into_iter().for_each(|(key, deadline)| deadlines.set(key, deadline));
+    drop(deadlines);
+    if !applied.events.is_empty() {
+        shared.history.publish(applied.events);
+    }
+    Ok(applied.outcomes)
+}
+
+struct Applied {
+    outcomes: Vec<Result<Event, Refusal>>,
+    dirty: bool,
+    events: Vec<Event>,
+    pending: std::collections::HashMap<crate::Key, Option<Instant>>,
+}
+
+fn apply(
+    shared: &Shared,
+    txn: &WriteTransaction,
+    changes: Vec<Change>,
+    now: Instant,
+) -> Result<Applied, WriteFailed> {
+    let nodes = txn.open_table(NODES).map_err(nothing_written)?;
+    let deadlines = shared.deadlines();
+    let index = shared.history.look().current();
+    let mut batch = Batch::new(nodes, &deadlines, now, index);
+    let mut outcomes = Vec::with_capacity(changes.len());
+    for change in changes {
+        outcomes.push(batch.apply(change).map_err(in_trouble)?);
+    }
+    for key in deadlines.due(now, MAX_EXPIRIES) {
+        batch.expire(&key).map_err(in_trouble)?;
+    }
+    let Batch { index, dirty, events, pending, .. } = batch;
+    if dirty {
+        let mut meta = txn.open_table(META).map_err(nothing_written)?;
+        meta.insert(INDEX, index).map_err(nothing_written)?;
+    }
+    Ok(Applied { outcomes, dirty, events, pending })
+}
+
+fn nothing_written(error: impl Into<redb::Error>) -> WriteFailed {
+    WriteFailed::NothingWritten { reason: error.into().to_string() }
+}
+
+fn in_trouble(trouble: Trouble) -> WriteFailed {
+    match trouble {
+        Trouble::Storage(error) => nothing_written(error),
+        Trouble::BadRecord { path } => {
+            WriteFailed::Corrupt { reason: format!("the record of {path} cannot be read") }
+        }
+    }
+}
+
+impl Shared {
+    /// How long the writer may sleep when nobody asks for anything.
+    fn patience(&self) -> Duration {
+        let next = self.deadlines().next();
+        next.map_or(Duration::from_secs(3600), |at| {
+            at.saturating_duration_since(self.clock.now()).min(EXPIRY_TICK).max(Duration::from_millis(1))
+        })
+    }
+}

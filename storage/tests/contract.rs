@@ -1,0 +1,2 @@
+//! One suite for all engines.
+fn main() {}

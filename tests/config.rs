@@ -1,0 +1,429 @@
+//! The configuration file: every rule, as a table of what is written and what is answered.
+
+use std::fs;
+use std::path::Path;
+
+use patroni_broker::config::{self, ConfigError, Loaded, Problem, StorageConfig};
+
+/// A file without a problem or a warning; the rows below change a line of it.
+const GOOD: &str = r#"
+[broker]
+listen = "127.0.0.1:3000"
+username = "platform"
+password = "hunter2"
+bind_host = "10.0.0.1"
+[storage]
+engine = "embedded"
+path = "data"
+listen = "172.17.0.1:4001"
+password = "hunter3"
+[[cells]]
+guid = "c1"
+availability_zone = "z1"
+docker = "unix:///var/run/docker.sock"
+host = "172.17.0.1"
+ports = "20000-20999"
+[[cells]]
+guid = "c2"
+availability_zone = "z2"
+docker = "unix:///var/run/docker.sock"
+host = "172.17.0.1"
+ports = "21000-21999"
+[routing]
+ports = "30000-32767"
+[[services]]
+id = "s1"
+name = "postgresql"
+driver = "patroni"
+description = "PostgreSQL"
+[[services.plans]]
+id = "p1"
+name = "cluster"
+description = "two nodes"
+image = "registry.example/postgresql-patroni:17"
+"#;
+
+fn parse(text: &str) -> Result<Loaded, ConfigError> {
+    config::parse(text, Path::new("/etc/patroni-broker/broker.toml"), &|_| None)
+}
+
+/// `GOOD` with each first text replaced by the second.
+fn changed(changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(GOOD.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "the row changes {from:?}, which is not there");
+        text.replacen(from, to, 1)
+    })
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+/// The problems of the changed file; each expectation is how one of them begins.
+#[track_caller]
+fn refused(changes: &[(&str, &str)], expected: &[&str]) {
+    let text = changed(changes);
+    let found = match parse(&text) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Invalid { problems, .. }) => lines(&problems),
+        Err(other) => vec![other.to_string()],
+    };
+    let fits = found.len() == expected.len()
+        && expected.iter().all(|begin| found.iter().any(|line| line.starts_with(begin)));
+    assert!(fits, "{changes:?}\n  expected {expected:#?}\n  found {found:#?}");
+}
+
+/// The warnings of the changed file, which can be used.
+#[track_caller]
+fn warned(changes: &[(&str, &str)], expected: &[&str]) {
+    let found = parse(&changed(changes)).unwrap_or_else(|error| panic!("{changes:?}: {error}"));
+    let found = lines(&found.warnings);
+    let fits = found.len() == expected.len()
+        && expected.iter().zip(&found).all(|(begin, line)| line.starts_with(begin));
+    assert!(fits, "{changes:?}\n  expected {expected:#?}\n  found {found:#?}");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let loaded = parse(GOOD).unwrap();
+    assert_eq!(lines(&loaded.warnings), Vec::<String>::new());
+    let config = loaded.config;
+    assert_eq!(config.broker.name, "patroni-broker");
+    assert_eq!((config.broker.workers, config.broker.sync_timeout.as_secs()), (8, 600));
+    let StorageConfig::Embedded { path, advertise, credentials, .. } = &config.storage else {
+        panic!("another engine")
+    };
+    assert_eq!(path, Path::new("/etc/patroni-broker/data"));
+    assert_eq!(advertise, "http://172.17.0.1:4001");
+    assert_eq!(credentials.username, "patroni-broker");
+    assert_eq!(config.routing.directory, Path::new("/etc/patroni-broker/haproxy"));
+    assert!(config.routing.haproxy && config.registrar.enabled);
+    let plan = &config.catalog.services[0].plans[0];
+    assert_eq!((plan.free, plan.maximum_polling_duration_s), (true, 900));
+    let patroni_broker::model::PlanSettings::Patroni(settings) = &plan.settings;
+    assert_eq!((settings.node_count, settings.database.as_str()), (2, "postgres"));
+    assert_eq!((settings.ttl_s, settings.loop_wait_s, settings.retry_timeout_s), (20, 3, 8));
+    assert_eq!((settings.memory_bytes, settings.shm_bytes), (None, 64 << 20));
+    assert!(!settings.synchronous);
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let shown = format!("{:?}", parse(GOOD).unwrap());
+    assert!(!shown.contains("hunter"), "{shown}");
+    // A syntax error on the line of a password, too, is told without the line.
+    let error = parse(&changed(&[("\"hunter2\"", "\"hunter2")])).unwrap_err().to_string();
+    assert!(error.contains("line 5") && !error.contains("hunter"), "{error}");
+    let error = parse(&changed(&[("\"hunter2\"", "\"hun\\u0007ter2\"")])).unwrap_err().to_string();
+    assert!(error.contains("broker.password") && !error.contains("hun"), "{error}");
+}
+
+#[test]
+fn the_shape() {
+    refused(
+        &[("listen = \"127.0.0.1:3000\"", "listne = \"127.0.0.1:3000\"")],
+        &["broker.listen: is required", "broker.listne: is not a field here; the fields are bind_host, "],
+    );
+    refused(&[("[routing]", "[rooting]")], &["rooting: is not a field here"]);
+    refused(&[("guid = \"c2\"", "guid = 2")], &["cells[1].guid: must be a text, not a whole number"]);
+    refused(&[("bind_host = \"10.0.0.1\"", "bind_host = \"\"")], &["broker.bind_host: must not be empty"]);
+    refused(
+        &[("[routing]", "[registrar]\nenabled = \"yes\"\n[routing]")],
+        &["registrar.enabled: must be true or false, not a text"],
+    );
+    refused(
+        &[("[broker]", "cells = 3\n[broker]"), ("[[cells]]", "[x]"), ("[[cells]]", "[y]")],
+        &[
+            "x: is not",
+            "y: is not",
+            "cells: must be a list of tables, each under [[cells]], not a whole number",
+            "cells: at least one [[cells]] is required",
+            "services[0].plans[0].node_count: 2 nodes cannot be spread over 0 cells",
+        ],
+    );
+    refused(
+        &[("[storage]", "workers = 0\nsync_timeout_s = 1.5\n[storage]")],
+        &[
+            "broker.workers: must be from 1 to 256, not 0",
+            "broker.sync_timeout_s: must be a whole number, not a fraction",
+        ],
+    );
+}
+
+#[test]
+fn every_problem_at_once() {
+    refused(
+        &[
+            ("listen = \"127.0.0.1:3000\"", "listen = \"localhost\""),
+            ("engine = \"embedded\"", "engine = \"etcd-v3\""),
+            ("docker = \"unix:///var/run/docker.sock\"", "docker = \"docker.sock\""),
+            ("guid = \"c2\"", "guid = \"a/b\""),
+            ("driver = \"patroni\"", "driver = \"mysql\""),
+            ("id = \"p1\"", "id = \"s1\""),
+        ],
+        &[
+            "broker.listen: must be an IP address and a port",
+            "storage.engine: is not in this version",
+            "cells[0].docker: must be \"unix:///path/to/docker.sock\" or \"tcp://host:port\"",
+            "cells[1].guid: a cell's guid must be",
+            "services[0].driver: must be \"patroni\"",
+            "services[0].plans[0].id: s1 is that of services[0].id too",
+        ],
+    );
+}
+
+#[test]
+fn the_broker_and_its_password() {
+    refused(
+        &[("username = \"platform\"", "username = \"a:b\"")],
+        &["broker.username: must not be empty and not"],
+    );
+    refused(
+        &[("password = \"hunter2\"\n", "")],
+        &["broker.password: is required; or give password_file, or set"],
+    );
+    refused(&[("\"hunter2\"", "\"\"")], &["broker.password: must not be empty"]);
+    refused(&[("\"hunter2\"", "7")], &["broker.password: must be a text"]);
+    refused(
+        &[("password = \"hunter2\"", "password = \"hunter2\"\npassword_file = \"secret\"")],
+        &["broker.password_file: is given beside password"],
+    );
+    refused(
+        &[("password = \"hunter2\"", "password_file = \"nowhere\"")],
+        &["broker.password_file: /etc/patroni-broker/nowhere cannot be read"],
+    );
+    refused(
+        &[("bind_host = \"10.0.0.1\"", "bind_host = \"db:5432\"")],
+        &["broker.bind_host: must be an IP address or"],
+    );
+    refused(&[("[storage]", "name = \"a b\"\n[storage]")], &["broker.name: must be 1 to 64 characters"]);
+    warned(&[("\"hunter2\"", "\"starkandwayne\"")], &[]);
+    warned(
+        &[("\"hunter2\"", "\"starkandwayne\""), ("127.0.0.1:3000", "0.0.0.0:3000")],
+        &["broker.password: IS THE EXAMPLE'S PASSWORD"],
+    );
+    warned(&[("\"hunter3\"", "\"starkandwayne\"")], &["storage.password: IS THE EXAMPLE'S PASSWORD"]);
+}
+
+#[test]
+fn a_password_may_come_from_a_file_or_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("broker.toml");
+    fs::write(directory.path().join("secret"), "from the file\n").unwrap();
+    let check = |line: &str, environment: Option<&str>, expected: &str| {
+        let text = changed(&[("password = \"hunter2\"", line)]);
+        let loaded = config::parse(&text, &file, &|name| {
+            environment.filter(|_| name == config::PASSWORD_VARIABLE).map(str::to_owned)
+        });
+        assert_eq!(loaded.unwrap().config.broker.password.expose(), expected, "{line} {environment:?}");
+    };
+    check("password = \"inline\"", None, "inline");
+    check("password_file = \"secret\"", None, "from the file");
+    check("password = \"inline\"", Some("from outside"), "from outside");
+    check("password_file = \"secret\"", Some("from outside"), "from outside");
+    check("", Some("from outside"), "from outside");
+}
+
+#[test]
+fn the_store() {
+    refused(&[("engine = \"embedded\"", "engine = \"redis\"")], &["storage.engine: must be"]);
+    refused(&[("engine = \"embedded\"", "engine = \"consul\"")], &["storage.engine: is not in this version"]);
+    refused(&[("path = \"data\"\n", "")], &["storage.path: is required"]);
+    refused(&[("listen = \"172.17.0.1:4001\"\n", "")], &["storage.listen: is required"]);
+    refused(&[("password = \"hunter3\"\n", "")], &["storage.password: is required"]);
+    refused(
+        &[("172.17.0.1:4001", "0.0.0.0:4001")],
+        &["storage.advertise: is required, since nobody can call"],
+    );
+    refused(
+        &[("172.17.0.1:4001\"", "0.0.0.0:4001\"\nadvertise = \"https://x:1\"")],
+        &["storage.advertise: must be a URL"],
+    );
+    refused(
+        &[("path = \"data\"", "path = \"data\"\nendpoints = []")],
+        &["storage.endpoints: is not a field here"],
+    );
+    warned(
+        &[("172.17.0.1:4001", "127.0.0.1:4001")],
+        &["storage.listen: containers cannot reach 127.0.0.1:4001"],
+    );
+    warned(&[("172.17.0.1:4001\"", "127.0.0.1:4001\"\nadvertise = \"http://db.example:80\"")], &[]);
+
+    let etcd = |endpoints: &str| {
+        let lines =
+            "engine = \"embedded\"\npath = \"data\"\nlisten = \"172.17.0.1:4001\"\npassword = \"hunter3\"";
+        changed(&[(lines, &format!("engine = \"etcd-v2\"\n{endpoints}"))])
+    };
+    let check = |endpoints: &str, expected: &str| {
+        let found = match parse(&etcd(endpoints)) {
+            Ok(loaded) => format!("{:?}", loaded.config.storage),
+            Err(ConfigError::Invalid { problems, .. }) => lines(&problems).join("\n"),
+            Err(other) => other.to_string(),
+        };
+        assert!(found.starts_with(expected), "{endpoints}\n  expected {expected}\n  found {found}");
+    };
+    check(
+        "endpoints = [\"http://10.0.0.2:4001/\", \"http://[fd00::1]:4001\"]",
+        "EtcdV2 { endpoints: [\"http://10.0.0.2:4001\", \"http://[fd00::1]:4001\"], credentials: None }",
+    );
+    check(
+        "endpoints = [\"http://etcd:1\"]\nusername = \"root\"\npassword = \"x\"",
+        "EtcdV2 { endpoints: [\"http://etcd:1\"], credentials: Some(Credentials { username: \"root\", password: \
+         <redacted> }) }",
+    );
+    check("", "storage.endpoints: at least one URL is required");
+    check("endpoints = [\"etcd:4001\", 3]", "storage.endpoints[1]: must be a text");
+    check("endpoints = [\"http://root:pw@etcd:4001\"]", "storage.endpoints[0]: must be a URL");
+    check(
+        "endpoints = [\"http://etcd:1\"]\npassword = \"x\"",
+        "storage.username: is required beside a password",
+    );
+    check("endpoints = [\"http://etcd:1\"]\nusername = \"x\"", "storage.password: is required");
+}
+
+#[test]
+fn the_cells() {
+    refused(&[("guid = \"c2\"", "guid = \"c1\"")], &["cells[1].guid: c1 is the guid of cells[0] too"]);
+    refused(&[("availability_zone = \"z2\"\n", "")], &["cells[1].availability_zone: is required"]);
+    refused(&[("unix:///var", "unix://var")], &["cells[0].docker: must be"]);
+    refused(&[("unix:///var/run/docker.sock", "tcp://10.0.0.5")], &["cells[0].docker: must be"]);
+    warned(&[("unix:///var/run/docker.sock", "tcp://10.0.0.5:2375")], &["cells[0].docker: is plain TCP"]);
+    refused(
+        &[(
+            "unix:///var/run/docker.sock\"",
+            "tcp://10.0.0.5:2376\"\ntls = { ca = \"ca.pem\", cret = \"x\" }",
+        )],
+        &[
+            "cells[0].tls.ca: there is no file /etc/patroni-broker/ca.pem",
+            "cells[0].tls.cert: is required",
+            "cells[0].tls.key: is required",
+            "cells[0].tls.cret: is not a field here",
+        ],
+    );
+}
+
+#[test]
+fn ports_that_may_not_meet() {
+    refused(&[("20000-20999", "20000")], &["cells[0].ports: must be a range of ports"]);
+    refused(&[("20000-20999", "33000-33999")], &["cells[0].ports: must end below 32768"]);
+    refused(&[("30000-32767", "30000-33006")], &["routing.ports: must end below 32768"]);
+    refused(
+        &[("21000-21999", "20999-21999")],
+        &["cells[1].ports: 20999-21999 overlaps with 20000-20999 of cells[0]"],
+    );
+    // On another engine and another host, nothing meets.
+    warned(
+        &[
+            ("docker = \"unix:///var/run/docker.sock\"", "docker = \"tcp://10.0.0.5:2376\""),
+            ("host = \"172.17.0.1\"", "host = \"10.0.0.5\""),
+            ("20000-20999", "21000-21999"),
+        ],
+        &["cells[0].docker: is plain TCP"],
+    );
+    // Two engines, one of them by TCP, but one host.
+    refused(
+        &[
+            ("docker = \"unix:///var/run/docker.sock\"", "docker = \"tcp://10.0.0.5:2376\""),
+            ("20000-20999", "21000-21999"),
+        ],
+        &["cells[1].ports: 21000-21999 overlaps with 21000-21999 of cells[0]"],
+    );
+    refused(
+        &[("20000-20999", "30000-30999")],
+        &["cells[0].ports: 30000-30999 overlaps with 30000-32767 of routing"],
+    );
+    refused(&[("127.0.0.1:3000", "127.0.0.1:30000")], &["broker.listen: port 30000 is one of routing.ports"]);
+    refused(
+        &[("172.17.0.1:4001", "172.17.0.1:20000")],
+        &["storage.listen: port 20000 is one of cells[0].ports"],
+    );
+    refused(&[("127.0.0.1:3000", "0.0.0.0:4001")], &["storage.listen: port 4001 is broker.listen's"]);
+}
+
+#[test]
+fn the_catalog() {
+    refused(&[("description = \"two nodes\"\n", "")], &["services[0].plans[0].description: is required"]);
+    refused(&[("name = \"cluster\"", "name = \"big cluster\"")], &["services[0].plans[0].name: must be of"]);
+    refused(
+        &[("[[services.plans]]", "[services.plan]")],
+        &[
+            "services[0].plan: is not a field here",
+            "services[0].plans: at least one [[services.plans]] is required",
+        ],
+    );
+    refused(
+        &[("driver = \"patroni\"", "driver = \"dream\"")],
+        &["services[0].driver: is not in this version"],
+    );
+    let twin = "[[services.plans]]\nid = \"p1\"\nname = \"cluster\"\ndescription = \"x\"\nimage = \"x\"\n";
+    refused(
+        &[("[[services.plans]]\n", &format!("{twin}[[services.plans]]\n"))],
+        &[
+            "services[0].plans[1].id: p1 is that of services[0].plans[0].id too",
+            "services[0].plans[1].name: cluster is that of services[0].plans[0].name too",
+        ],
+    );
+    let row = |line: &str, expected: &str| {
+        refused(
+            &[("[[services.plans]]", &format!("[[services.plans]]\n{line}"))],
+            &[&format!("services[0].plans[0].{expected}")],
+        );
+    };
+    row("node_count = 0", "node_count: must be from 1 to");
+    row("node_count = 3", "node_count: 3 nodes cannot be spread over 2 cells");
+    row("node_count = \"2\"", "node_count: must be a whole number, not a text");
+    row("node_count = -9223372036854775808", "node_count: must be from 1");
+    row("database = \"my-db\"", "database: must be 1 to 63");
+    row("database = \"template1\"", "database: is one of PostgreSQL's own");
+    row("ttl_s = 19", "ttl_s: must be from 20");
+    row("loop_wait_s = 5", "ttl_s: must be at least loop_wait_s + 2 * retry_timeout_s, which is 21");
+    row("memory_mb = 1", "memory_mb: must be from 64");
+    let image = |image: &str, expected: &str| {
+        refused(&[("registry.example/postgresql-patroni:17", image)], &[expected]);
+    };
+    image("--privileged", "services[0].plans[0].image: must be an image like");
+    image("a b", "services[0].plans[0].image: must be an image like");
+    image("library/routing:1", "services[0].plans[0].image: an image called routing cannot be announced");
+}
+
+#[test]
+fn the_file() {
+    let check = |name: &str, expected: &str| {
+        let error = config::load(Path::new(name), &|_| None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    };
+    check(
+        "config/bosh-lite.example.yml",
+        "starting from config/local.example.toml or config/bosh-lite.example.toml",
+    );
+    check("broker.yaml", "YAML is not read");
+    check("nowhere.toml", "nowhere.toml: cannot be read: No such file");
+    check("config", "config: cannot be read");
+
+    let from = |name: &str| (name == config::CONFIG_VARIABLE).then(|| "from.toml".to_owned());
+    assert_eq!(config::file(Some("a.toml".into()), &from).unwrap(), Path::new("a.toml"));
+    assert_eq!(config::file(None, &from).unwrap(), Path::new("from.toml"));
+    assert!(matches!(config::file(None, &|_| None), Err(ConfigError::NotNamed)));
+}
+
+#[test]
+fn the_examples_can_be_used() {
+    let check = |name: &str, cells: usize, warnings: &[&str]| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        let loaded = config::load(&file, &|_| None).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(loaded.config.cells.len(), cells, "{name}");
+        assert_eq!(loaded.config.catalog.services[0].id.as_str(), "0f5c1670-6dc3-11e5-bc08-6c4008a663f0");
+        assert_eq!(
+            loaded.config.catalog.services[0].plans[0].id.as_str(),
+            "1545e30e-6dc3-11e5-826a-6c4008a663f0"
+        );
+        let found: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
+        assert_eq!(found, warnings, "{name}");
+    };
+    check("local.example.toml", 4, &["storage.password"]);
+    check(
+        "bosh-lite.example.toml",
+        4,
+        &["broker.password", "cells[0].docker", "cells[1].docker", "cells[2].docker", "cells[3].docker"],
+    );
+}
