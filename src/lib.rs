@@ -19,6 +19,8 @@ pub mod cli;
 pub mod config;
 pub mod model;
 pub mod patroni;
+pub mod registrar;
+pub mod router;
 pub mod routing;
 pub mod scheduler;
 pub mod services;

@@ -36,6 +36,18 @@ pub fn members(instance: &InstanceId) -> Key {
     key(&format!("/service/{instance}/members"))
 }
 
+/// `/service/<instance>/members/<node>`: what this member says of itself.
+#[must_use]
+pub fn member(instance: &InstanceId, node: &NodeId) -> Key {
+    key(&format!("/service/{instance}/members/{node}"))
+}
+
+/// `/service/<instance>/leader`: the name of the member that holds the leader's lock.
+#[must_use]
+pub fn leader(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/leader"))
+}
+
 /// `/service/<instance>/initialize`: Patroni's mark of a cluster that has been, or is being, bootstrapped.
 #[must_use]
 pub fn initialize(instance: &InstanceId) -> Key {

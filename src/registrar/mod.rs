@@ -1,0 +1,1 @@
+//! Announces containers in the store.

@@ -1,0 +1,76 @@
+//! Says in the store which revision this router has applied. A thread of its own, so that a store that does not
+//! answer holds up nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use log::{info, warn};
+use storage::{Expect, Key, Revision, Store, Ttl};
+
+/// How long a report lasts: a router that is silent for so long is not waited for any more.
+const TTL: Ttl = Ttl::seconds(15);
+/// How often a report is written anew though nothing changed.
+const RENEW: Duration = Duration::from_secs(5);
+/// How far apart reports are that bring only a newer revision, and attempts after a failure.
+const PACE: Duration = Duration::from_millis(500);
+
+/// A revision that is applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// Which.
+    pub revision: Revision,
+    /// Whether somebody may be waiting for it: routes changed with it.
+    pub urgent: bool,
+}
+
+/// Writes reports at `key` until the sender of `applied` is gone. The last report stays until its TTL ends: HAProxy
+/// runs on, and a router that starts again soon is waited for.
+pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
+    let mut latest: Option<Revision> = None;
+    let mut written: Option<(Revision, Instant)> = None;
+    let mut not_before = Instant::now();
+    let mut troubled = false;
+    loop {
+        let due = due(latest, written, not_before);
+        match applied.recv_deadline(due) {
+            Ok(news) => {
+                latest = latest.max(Some(news.revision));
+                if news.urgent && !troubled {
+                    not_before = Instant::now();
+                }
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(revision) = latest else { continue };
+        let now = Instant::now();
+        not_before = now + PACE;
+        // Only this router writes its report, so that whatever is there is an older one.
+        match store.put(key, revision.0.to_string().as_bytes(), Some(TTL), Expect::Anything) {
+            Ok(_) => {
+                if troubled {
+                    info!("the router reports to the store again");
+                }
+                troubled = false;
+                written = Some((revision, now));
+            }
+            Err(error) => {
+                if !troubled {
+                    warn!("the router cannot report which routes it has: {error}");
+                }
+                troubled = true;
+                written = None;
+            }
+        }
+    }
+}
+
+fn due(latest: Option<Revision>, written: Option<(Revision, Instant)>, not_before: Instant) -> Instant {
+    match (latest, written) {
+        (None, _) => Instant::now() + RENEW,
+        (Some(latest), Some((written, at))) if latest == written => at + RENEW,
+        _ => not_before,
+    }
+}
