@@ -1,5 +1,7 @@
 //! What is said over HTTP, over real sockets, to a stand-in for the broker.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
 mod client;
 mod desk;
 
