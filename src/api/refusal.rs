@@ -1,6 +1,6 @@
 //! What is answered when something is refused: the one place where domain errors become statuses.
 
-use serde_json::json;
+use serde::Serialize;
 use storage::StoreError;
 
 use super::message::Response;
@@ -15,6 +15,13 @@ pub(super) struct Refusal {
     /// For people.
     description: String,
     headers: Vec<(&'static str, String)>,
+}
+
+/// In this order: programs read the first, people the second.
+#[derive(Serialize)]
+struct Body {
+    error: &'static str,
+    description: String,
 }
 
 impl Refusal {
@@ -85,7 +92,7 @@ impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let Refusal { status, error, description, headers } = refusal;
         let mut response = match error {
-            Some(error) => Response::json(status, &json!({"error": error, "description": description})),
+            Some(error) => Response::json(status, &Body { error, description }),
             None => Response::empty(status),
         };
         response.headers = headers;

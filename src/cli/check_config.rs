@@ -35,7 +35,7 @@ fn as_text(file: &str, checked: &Result<config::Loaded, ConfigError>) -> String 
             let plans: usize = loaded.config.catalog.services.iter().map(|service| service.plans.len()).sum();
             let warnings: String =
                 loaded.warnings.iter().map(|warning| format!("  warning: {warning}\n")).collect();
-            format!("{file}: fine: {} cells, {plans} plans\n{warnings}", loaded.config.cells.len())
+            format!("{file}: fine (cells: {}, plans: {plans})\n{warnings}", loaded.config.cells.len())
         }
         Err(error) => format!("{error}\n"),
     }

@@ -341,7 +341,7 @@ fn the_end_of_an_operation_is_waited_for() {
     };
     check("a", &Outcome::Succeeded, 201, "{}");
     let failed = Outcome::Failed { description: "no cell answers".to_owned() };
-    check("b", &failed, 500, r#""description":"no cell answers""#);
+    check("b", &failed, 500, r#"{"error":"OperationFailed","description":"no cell answers"}"#);
     check(
         "c",
         &Outcome::StillRunning,
