@@ -12,6 +12,7 @@
 //! - [`model`]: ids, secrets, catalog: plain data.
 //! - `storage` (its own crate): the store and its engines.
 
+pub mod api;
 pub mod broker;
 pub mod cells;
 pub mod cli;

@@ -17,7 +17,7 @@ use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
 /// How often pending operations are looked for.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
 /// How often owed containers are tried again.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often claims are compared with records.
 const REAP_EVERY: Duration = Duration::from_secs(600);
 /// How old a note must be before it is taken for a leftover: longer than a request takes from its note to its record.

@@ -28,6 +28,10 @@ impl Core {
             let mut record = self.new_record(request, &*driver, service, plan);
             if let Err(error) = self.claim_everything(&mut record, &cells, driver.container_ports()) {
                 self.release_everything(&record);
+                // Who ordered the same at the same moment may hold what is missing: then it is theirs that counts.
+                if self.instances.load(&request.instance)?.is_some() {
+                    continue;
+                }
                 return Err(error);
             }
             match self.record_provision(record, request, plan) {

@@ -1,11 +1,22 @@
 //! `broker`: the service itself. Starts every part in order, waits, and stops them in the opposite order.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use argh::FromArgs;
+use log::{info, warn};
+use storage::{Store, SystemClock};
 
 use super::Failure;
 use super::signals::StopSignals;
+use super::wiring::{OpenStore, open_store};
+use crate::api::{self, Api};
+use crate::broker::{Broker, Parts, RandomMint, Settings};
+use crate::cells::{self, Cells};
+use crate::config::Config;
+use crate::registrar::Registrar;
+use crate::router::{Router, RouterSettings};
+use crate::services::Drivers;
 
 /// Run the broker.
 #[derive(FromArgs)]
@@ -13,11 +24,64 @@ use super::signals::StopSignals;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), Failure> {
-    let loaded = super::load(config)?;
+    let config = super::load(config)?.config;
     let mut signals = StopSignals::register()?;
-    log::info!("configured: {} cells", loaded.config.cells.len());
-    // Here: open the store, serve its API, connect the cells, start the broker, the registrar, the router, the API.
-    log::info!("stopping on {}", signals.wait());
-    // Here: stop the API, the broker, the router, the registrar, the cells, the store.
+    // Each part uses those above it, and is dropped before them.
+    let OpenStore { store, access, _server: _served } = open_store(&config.storage)?;
+    let cells = cells::connect_all(&config.cells)?;
+    let _registrar = config.registrar.enabled.then(|| Registrar::start(&store, &cells)).transpose()?;
+    let _router = start_router(&config, &store)?;
+    let broker = Arc::new(start_broker(&config, &store, &cells, access)?);
+    let settings = api::Settings {
+        username: config.broker.username.clone(),
+        password: config.broker.password.clone(),
+        sync_timeout: config.broker.sync_timeout,
+    };
+    let api = Api::new(Arc::clone(&broker) as Arc<dyn api::Orders>, broker.catalog(), settings);
+    let server = api::Server::start(config.broker.listen, api).map_err(|error| Failure::Failed(error.to_string()))?;
+    info!("listening on {}, with {} cells", server.address(), cells.len());
+    info!("stopping on {}", signals.wait());
+    // Whoever is parked is answered before the door closes.
+    broker.begin_stop();
+    drop(server);
     Ok(())
+}
+
+fn start_router(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Router>, Failure> {
+    if !config.routing.haproxy {
+        warn!("routing.haproxy is off: public ports lead somewhere only through a router elsewhere");
+        return Ok(None);
+    }
+    let settings = RouterSettings {
+        directory: config.routing.directory.clone(),
+        listen: config.routing.listen.to_string(),
+        host: config.broker.name.clone(),
+        haproxy: "haproxy".into(),
+    };
+    let router = Router::start(Arc::clone(store), &settings);
+    router.map(Some).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn start_broker(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    cells: &Cells,
+    access: crate::services::StoreAccess,
+) -> Result<Broker, Failure> {
+    let parts = Parts {
+        store: Arc::clone(store),
+        cells: cells.clone(),
+        catalog: config.catalog.clone(),
+        drivers: Drivers::new(Arc::clone(store), access, &config.broker.name),
+        clock: Arc::new(SystemClock),
+        mint: Arc::new(RandomMint),
+        settings: Settings {
+            holder: format!("{}:{}", config.broker.name, std::process::id()),
+            bind_host: config.broker.bind_host.clone(),
+            public_ports: config.routing.ports,
+            workers: usize::try_from(config.broker.workers).unwrap_or(usize::MAX),
+            sync_timeout: config.broker.sync_timeout,
+        },
+    };
+    Broker::start(parts).map_err(|error| Failure::Failed(error.to_string()))
 }

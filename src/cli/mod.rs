@@ -6,6 +6,7 @@ mod check_config;
 mod output;
 mod show_cells;
 mod signals;
+mod wiring;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -215,6 +215,8 @@ fn changes_are_heard(bench: &Bench) {
     let stop = AtomicBool::new(false);
     let (sender, heard) = channel();
     std::thread::scope(|scope| {
+        // A scenario that fails half-way ends its watch too, or it would never end itself.
+        let _stops = StopsAtTheEnd(&stop);
         let watch = scope.spawn(|| bench.a.watch(&stop, &mut |event| sender.send(event).unwrap()));
         let within = Duration::from_secs(5);
         assert_eq!(heard.recv_timeout(within), Ok(CellEvent::Connected));
@@ -229,7 +231,9 @@ fn changes_are_heard(bench: &Bench) {
             step();
             let deadline = Instant::now() + within;
             // Other scenarios run on the same engine.
-            while heard.recv_timeout(deadline - Instant::now()).unwrap_or_else(|_| panic!("step {number}"))
+            while heard
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                .unwrap_or_else(|_| panic!("step {number}"))
                 != CellEvent::Changed(spec.name.clone())
             {}
             // A stop is a kill, an end and a stop.
@@ -246,6 +250,14 @@ fn changes_are_heard(bench: &Bench) {
         assert_eq!(watch.join().unwrap(), Ok(()));
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     });
+}
+
+struct StopsAtTheEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopsAtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn two_removals_at_once(bench: &Bench) {

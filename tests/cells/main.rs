@@ -8,6 +8,7 @@ mod contract;
 mod faults;
 mod live;
 mod tls;
+mod troubles;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -30,6 +31,9 @@ fn main() {
     }
     for &(name, check) in faults::SCENARIOS {
         trials.push(trial(format!("faults::{name}"), check));
+    }
+    for &(name, check) in troubles::SCENARIOS {
+        trials.push(trial(format!("troubles::{name}"), check));
     }
     let missing = tls::missing();
     trials.push(

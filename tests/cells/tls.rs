@@ -1,7 +1,8 @@
 //! An engine behind TLS that asks for our certificate: one that this scenario starts, and ends by its own process.
 
 use std::fs::{self, File};
-use std::net::TcpStream;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant};
 use patroni_broker::cells::{Cell, CellError, Deadlines, DockerCell, Runtime};
 use patroni_broker::model::{DockerAddress, TlsFiles};
 
-use crate::bench::{free_port, site};
+use crate::bench::site;
 use crate::live::run;
 
-/// Whether this machine lacks what the scenario needs: root, an engine to start, certificates.
+/// Whether this machine lacks what the scenario needs: root, an engine to start in a network of its own, certificates.
 pub fn missing() -> bool {
     run("id", &["-u"]).is_ok_and(|id| id.trim() != "0")
         || run("dockerd", &["--version"]).is_err()
+        || run("unshare", &["--net", "true"]).is_err()
         || run("openssl", &["version"]).is_err()
 }
 
@@ -143,32 +145,41 @@ impl Authority {
     }
 }
 
-/// A dockerd of our own, that shares nothing with the machine's.
+/// A dockerd of our own, in a network of its own: told to do without a bridge, an engine takes `docker0` away from
+/// the machine's engine when it starts. It gets a listening socket from out here as its standard input, and takes it
+/// for one that systemd has handed over.
 struct Engine {
     process: Child,
     port: u16,
 }
 
+/// The socket becomes descriptor 3; the ids stay the same from here to dockerd, which looks at them.
+const IN_ITS_OWN_NETWORK: &str =
+    r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec dockerd "$@""#;
+
 impl Engine {
     fn start(directory: &Path, ca: &Path, key: &Path, cert: &Path) -> Self {
-        let port = free_port();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
         let log = directory.join("dockerd.log");
         let state = |name: &str| directory.join(name).to_str().unwrap().to_owned();
         let config = directory.join("daemon.json");
         fs::write(&config, "{}").unwrap();
-        let process = Command::new("dockerd")
-            .args(["--bridge=none", "--iptables=false", "--ip-forward=false", "--tlsverify"])
+        let process = Command::new("unshare")
+            .args(["--net", "sh", "-c", IN_ITS_OWN_NETWORK, "sh", "--host=fd://", "--tlsverify"])
+            .args(["--bridge=none", "--iptables=false", "--ip-forward=false"])
             .args(["--data-root", &state("data"), "--exec-root", &state("exec"), "--pidfile", &state("pid")])
-            .args(["--config-file", text_of(&config), "--host", &format!("tcp://127.0.0.1:{port}")])
+            .args(["--config-file", text_of(&config)])
             .args(["--tlscacert", text_of(ca), "--tlscert", text_of(cert), "--tlskey", text_of(key)])
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(OwnedFd::from(listener)))
             .stdout(File::create(&log).unwrap())
             .stderr(File::options().append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
         let mut engine = Self { process, port };
         let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        // The socket takes connections long before there is anybody to answer.
+        while !fs::read_to_string(&log).unwrap().contains("API listen on") {
             let said = || fs::read_to_string(&log).unwrap();
             assert!(engine.process.try_wait().unwrap().is_none(), "{}", said());
             assert!(Instant::now() < deadline, "{}", said());

@@ -1,0 +1,311 @@
+//! A broker over stateful stand-ins: the embedded store in memory, cells that are only state, and a Patroni that does
+//! no more than write what real members write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use patroni_broker::broker::{
+    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Parts, ProvisionRequest,
+    RandomMint, Settings,
+};
+use patroni_broker::cells::fake::{FakeCell, FakeEngine};
+use patroni_broker::cells::{Cell, Cells, ContainerState};
+use patroni_broker::model::{
+    Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, PatroniPlan, Plan, PlanId,
+    PlanSettings, PortRange, Secret, Service, ServiceId,
+};
+use patroni_broker::services::{Drivers, StoreAccess};
+use patroni_broker::state::{InstanceRecord, Instances, Stored, keys};
+use serde_json::{Map, Value};
+use storage::embedded::{Embedded, Options};
+use storage::{Expect, Key, Store, SystemClock};
+
+pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Lab {
+    pub store: Arc<dyn Store>,
+    pub engine: Arc<FakeEngine>,
+    pub cells: Vec<Arc<FakeCell>>,
+    pub patroni: FakePatroni,
+    broker: Option<Broker>,
+}
+
+impl Lab {
+    /// A broker with these cells, `guid@zone` each.
+    pub fn new(cells: &str) -> Self {
+        let store: Arc<dyn Store> = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+        Self::on(store, cells)
+    }
+
+    pub fn on(store: Arc<dyn Store>, cells: &str) -> Self {
+        let engine = FakeEngine::new();
+        engine.add_image(IMAGE, &[]);
+        let cells: Vec<Arc<FakeCell>> = cells
+            .split(' ')
+            .enumerate()
+            .map(|(index, raw)| {
+                let (guid, zone) = raw.split_once('@').unwrap();
+                let first = 20_000 + index * 10;
+                let site = CellSite {
+                    guid: CellGuid::parse(guid).unwrap(),
+                    availability_zone: zone.to_owned(),
+                    docker: DockerAddress::Unix("/nowhere".into()),
+                    host: "10.0.0.1".to_owned(),
+                    ports: PortRange::parse(&format!("{first}-{}", first + 9)).unwrap(),
+                };
+                FakeCell::new(site, Arc::clone(&engine))
+            })
+            .collect();
+        let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine));
+        let mut lab = Self { store, engine, cells, patroni, broker: None };
+        lab.start();
+        lab
+    }
+
+    /// Starts a broker, another one if one was running.
+    pub fn start(&mut self) {
+        self.stop();
+        let cells: Cells = self
+            .cells
+            .iter()
+            .map(|cell| (cell.site().guid.clone(), Arc::clone(cell) as Arc<dyn Cell>))
+            .collect();
+        let access = StoreAccess { engine: "etcd".to_owned(), endpoints: Vec::new(), user: None };
+        let parts = Parts {
+            store: Arc::clone(&self.store),
+            cells,
+            catalog: catalog(),
+            drivers: Drivers::new(Arc::clone(&self.store), access, "test"),
+            clock: Arc::new(SystemClock),
+            mint: Arc::new(RandomMint),
+            settings: Settings {
+                holder: "test".to_owned(),
+                bind_host: "10.0.0.9".to_owned(),
+                public_ports: PortRange::parse("30000-30003").unwrap(),
+                workers: 4,
+                sync_timeout: PATIENCE,
+            },
+        };
+        self.broker = Some(Broker::start(parts).unwrap());
+    }
+
+    pub fn stop(&mut self) {
+        self.broker.take();
+    }
+
+    pub fn broker(&self) -> &Broker {
+        self.broker.as_ref().unwrap()
+    }
+
+    pub fn cell(&self, guid: &str) -> &FakeCell {
+        self.cells.iter().find(|cell| cell.site().guid.as_str() == guid).unwrap()
+    }
+
+    /// Orders and waits for the end, as a synchronous caller does.
+    pub fn provision(&self, request: ProvisionRequest) -> Result<Outcome, BrokerError> {
+        let instance = request.instance.clone();
+        match self.broker().provision(request)? {
+            Accepted::Already => Ok(Outcome::Succeeded),
+            Accepted::Running { operation } => Ok(self.wait(&instance, &operation)),
+        }
+    }
+
+    pub fn deprovision(&self, instance: &str) -> Result<Outcome, BrokerError> {
+        let instance = id(instance);
+        let request = DeprovisionRequest {
+            instance: instance.clone(),
+            service: None,
+            plan: None,
+            accepts_incomplete: false,
+        };
+        match self.broker().deprovision(request)? {
+            Accepted::Already => Ok(Outcome::Succeeded),
+            Accepted::Running { operation } => Ok(self.wait(&instance, &operation)),
+        }
+    }
+
+    pub fn wait(&self, instance: &InstanceId, operation: &patroni_broker::model::OperationId) -> Outcome {
+        let (told, outcome) = channel();
+        let then = move |outcome| told.send(outcome).unwrap();
+        self.broker().when_done(instance, operation, PATIENCE, Box::new(then));
+        outcome.recv_timeout(PATIENCE + Duration::from_secs(5)).unwrap()
+    }
+
+    /// Waits until the last operation has ended.
+    pub fn settle(&self, instance: &str) -> LastOperation {
+        let instance = id(instance);
+        until("the operation to end", || match self.broker().last_operation(&instance).unwrap() {
+            LastOperation::InProgress { .. } => None,
+            ended => Some(ended),
+        })
+    }
+
+    pub fn record(&self, instance: &str) -> Option<Stored<InstanceRecord>> {
+        Instances::new(Arc::clone(&self.store)).load(&id(instance)).unwrap()
+    }
+
+    /// Running containers as `cell`, sorted.
+    pub fn running(&self) -> Vec<String> {
+        let running =
+            self.engine.containers().into_iter().filter(|view| view.state == ContainerState::Running);
+        let mut cells: Vec<String> = running.map(|view| view.labels["patroni-broker.cell"].clone()).collect();
+        cells.sort();
+        cells
+    }
+
+    /// Every key that should go with its instance.
+    pub fn keys(&self) -> Vec<String> {
+        let listing = self.store.list(&Key::root()).unwrap();
+        let stays = |key: &&str| *key == "/routing/nextport" || key.starts_with("/broker/leases/");
+        let all = listing.entries.iter().map(|entry| entry.key.as_str());
+        all.filter(|key| !stays(key)).map(str::to_owned).collect()
+    }
+
+    /// No container, no key.
+    pub fn assert_nothing_left(&self) {
+        assert_eq!(self.engine.containers(), [], "containers are left");
+        until("every key to go", || self.keys().is_empty().then_some(()));
+    }
+
+    /// The ports that are claimed on a cell.
+    pub fn claims(&self, cell: &str) -> usize {
+        self.store.list(&keys::cell_claims(&CellGuid::parse(cell).unwrap())).unwrap().entries.len()
+    }
+}
+
+/// Waits for something, with a deadline.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn id(raw: &str) -> InstanceId {
+    InstanceId::parse(raw).unwrap()
+}
+
+/// An order with these parameters.
+pub fn order(instance: &str, parameters: &str) -> ProvisionRequest {
+    ProvisionRequest {
+        instance: id(instance),
+        service: ServiceId::parse("postgresql").unwrap(),
+        plan: PlanId::parse("cluster").unwrap(),
+        organization_guid: String::new(),
+        space_guid: String::new(),
+        parameters: serde_json::from_str(parameters).unwrap(),
+        context: Map::new(),
+        accepts_incomplete: false,
+    }
+}
+
+fn catalog() -> Catalog {
+    let settings = PatroniPlan {
+        image: IMAGE.to_owned(),
+        node_count: 2,
+        synchronous: false,
+        database: "postgres".to_owned(),
+        ttl_s: 20,
+        loop_wait_s: 3,
+        retry_timeout_s: 8,
+        memory_bytes: None,
+        shm_bytes: 64 << 20,
+    };
+    let plan = |id: &str, settings: PatroniPlan| Plan {
+        id: PlanId::parse(id).unwrap(),
+        name: id.to_owned(),
+        description: id.to_owned(),
+        free: true,
+        maximum_polling_duration_s: 60,
+        settings: PlanSettings::Patroni(settings),
+    };
+    let no_image = PatroniPlan { image: "nowhere/nothing:1".to_owned(), ..settings.clone() };
+    Catalog {
+        services: vec![Service {
+            id: ServiceId::parse("postgresql").unwrap(),
+            name: "postgresql".to_owned(),
+            driver: DriverKind::Patroni,
+            description: "PostgreSQL".to_owned(),
+            bindable: true,
+            plan_updateable: false,
+            tags: Vec::new(),
+            plans: vec![plan("cluster", settings), plan("no-image", no_image)],
+        }],
+    }
+}
+
+/// Writes what the members of every running container would write: the first of a scope becomes its leader.
+pub struct FakePatroni {
+    stop: Arc<AtomicBool>,
+    /// Instances whose members say nothing.
+    pub silent: Arc<Mutex<BTreeSet<String>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl FakePatroni {
+    fn start(store: Arc<dyn Store>, engine: Arc<FakeEngine>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let silent: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let thread = thread::spawn({
+            let (stop, silent) = (Arc::clone(&stop), Arc::clone(&silent));
+            move || {
+                let mut told = BTreeMap::new();
+                while !stop.load(Ordering::SeqCst) {
+                    look(&*store, &engine, &silent.lock().unwrap(), &mut told);
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        Self { stop, silent, thread: Some(thread) }
+    }
+}
+
+impl Drop for FakePatroni {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn look(
+    store: &dyn Store,
+    engine: &FakeEngine,
+    silent: &BTreeSet<String>,
+    told: &mut BTreeMap<String, bool>,
+) {
+    let views = engine.containers();
+    told.retain(|name, _| views.iter().any(|view| view.name.as_str() == name));
+    for view in views.into_iter().filter(|view| view.state == ContainerState::Running) {
+        let Some(spec) = engine.spec(&view.name) else { continue };
+        let (scope, member) = (&spec.env["PATRONI_SCOPE"], &spec.env["PATRONI_NAME"]);
+        if silent.contains(scope) || told.contains_key(view.name.as_str()) {
+            continue;
+        }
+        let key = |rest: &str| Key::parse(&format!("/service/{scope}/{rest}")).unwrap();
+        let Ok(initialize) = store.get(&key("initialize")) else { continue };
+        let mark = initialize.is_none() && store.put(&key("initialize"), b"7", None, Expect::Absent).is_ok();
+        let role = if mark { "primary" } else { "replica" };
+        let value: Value =
+            serde_json::json!({"role": role, "state": "running", "conn_url": "", "api_url": ""});
+        if store
+            .put(&key(&format!("members/{member}")), value.to_string().as_bytes(), None, Expect::Anything)
+            .is_ok()
+        {
+            told.insert(view.name.as_str().to_owned(), true);
+        }
+    }
+}
+
+/// The secret that a binding of this record hands out.
+pub fn app_password(record: &InstanceRecord) -> &Secret {
+    &record.app_credentials.password
+}

@@ -1,0 +1,102 @@
+//! Orders: what is made, what is refused, who wins.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use patroni_broker::broker::{Accepted, BrokerError, LastOperation, Outcome, ProvisionRequest};
+use patroni_broker::model::PlanId;
+
+use crate::lab::{Lab, order};
+
+const CELLS: &str = "c1@z1 c2@z1 c3@z2 c4@z2";
+
+#[test]
+fn an_order_is_made_and_given_back() {
+    let lab = Lab::new(CELLS);
+    assert_eq!(lab.provision(order("b1", "{}")).unwrap(), Outcome::Succeeded);
+    assert_eq!(lab.running(), ["c1", "c3"]);
+    let record = lab.record("b1").unwrap().value;
+    assert_eq!(record.allocated_port, Some(30000));
+    let said = LastOperation::Succeeded { description: "master running; replicas running".to_owned() };
+    assert_eq!(lab.settle("b1"), said);
+    assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+    lab.assert_nothing_left();
+    assert_eq!(lab.deprovision("b1"), Err(BrokerError::InstanceGone));
+}
+
+#[test]
+fn the_same_order_again_is_no_conflict_and_another_is() {
+    let lab = Lab::new(CELLS);
+    let first = lab.broker().provision(order("b1", "{}")).unwrap();
+    let Accepted::Running { operation } = &first else { panic!("{first:?}") };
+    assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), first);
+    assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 3}"#)), Err(BrokerError::InstanceExists));
+    lab.wait(&crate::lab::id("b1"), operation);
+    assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), Accepted::Already);
+    assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 3}"#)), Err(BrokerError::InstanceExists));
+    assert_eq!(lab.running().len(), 2);
+}
+
+/// An instance that goes is not there to be ordered, nor an instance that comes to be given back.
+#[test]
+fn one_operation_at_a_time() {
+    let lab = Lab::new(CELLS);
+    lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
+    lab.broker().provision(order("b1", "{}")).unwrap();
+    assert_eq!(lab.deprovision("b1"), Err(BrokerError::Concurrency));
+    lab.patroni.silent.lock().unwrap().clear();
+    lab.settle("b1");
+}
+
+#[test]
+fn of_many_brokers_callers_one_makes_it() {
+    let lab = Arc::new(Lab::new(CELLS));
+    let barrier = Arc::new(Barrier::new(8));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (lab, barrier) = (Arc::clone(&lab), Arc::clone(&barrier));
+            thread::spawn(move || {
+                barrier.wait();
+                lab.provision(order("b1", "{}"))
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.join().unwrap(), Ok(Outcome::Succeeded));
+    }
+    assert_eq!(lab.running().len(), 2);
+    assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn refusals_leave_nothing() {
+    let check = |what: &str, request: ProvisionRequest, expected: &dyn Fn(&BrokerError) -> bool| {
+        let lab = Lab::new(CELLS);
+        let error = lab.provision(request).unwrap_err();
+        assert!(expected(&error), "{what}: {error:?}");
+        lab.assert_nothing_left();
+    };
+    let invalid = |error: &BrokerError| matches!(error, BrokerError::InvalidParameters { .. });
+    check("no node", order("b1", r#"{"node-count": 0}"#), &invalid);
+    check("five nodes on four cells", order("b1", r#"{"node-count": 5}"#), &invalid);
+    check("an unknown cell", order("b1", r#"{"cells": ["c9"], "node-count": 1}"#), &invalid);
+    let other = ProvisionRequest { plan: PlanId::parse("nope").unwrap(), ..order("b1", "{}") };
+    check("an unknown plan", other, &|error| matches!(error, BrokerError::UnknownPlan(_)));
+}
+
+#[test]
+fn exhausted_ports_refuse_and_take_nothing() {
+    let lab = Lab::new(CELLS);
+    for instance in ["b1", "b2", "b3", "b4"] {
+        lab.provision(order(instance, r#"{"node-count": 1}"#)).unwrap();
+    }
+    let claims: usize = ["c1", "c2", "c3", "c4"].iter().map(|cell| lab.claims(cell)).sum();
+    let error = lab.provision(order("b5", r#"{"node-count": 1}"#)).unwrap_err();
+    assert!(matches!(error, BrokerError::NoCapacity { .. }), "{error:?}");
+    assert_eq!(["c1", "c2", "c3", "c4"].iter().map(|cell| lab.claims(cell)).sum::<usize>(), claims);
+    // A freed port is given out again.
+    lab.deprovision("b2").unwrap();
+    lab.provision(order("b5", r#"{"node-count": 1}"#)).unwrap();
+    assert_eq!(lab.record("b5").unwrap().value.allocated_port, Some(30001));
+}
