@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is to do")]
 
+#[path = "router/shaky.rs"]
+mod shaky;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,53 +15,11 @@ use patroni_broker::cells::fake::{Call, FakeCell, FakeEngine, Trouble};
 use patroni_broker::cells::{Cell, Cells, ContainerSpec, PublishedPort};
 use patroni_broker::model::{CellGuid, CellSite, ContainerName, DockerAddress, PortRange};
 use patroni_broker::registrar::Registrar;
+use shaky::Shaky;
 use storage::embedded::Options;
-use storage::{
-    Changes, Clock, Deadline, Embedded, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl,
-};
+use storage::{Clock, Embedded, Entry, Expect, Key, Revision, Store, Ttl};
 
 const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
-
-/// A store that can be away: then nothing is written and nothing read.
-struct Shaky {
-    inner: Embedded,
-    away: AtomicBool,
-}
-
-impl Shaky {
-    fn there(&self) -> Result<&Embedded, StoreError> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(StoreError::Unavailable { engine: "shaky", reason: "it is away".to_owned() });
-        }
-        Ok(&self.inner)
-    }
-}
-
-impl Store for Shaky {
-    fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.there()?.get(key)
-    }
-
-    fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
-        self.there()?.list(prefix)
-    }
-
-    fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
-        self.there()?.put(key, value, ttl, expect)
-    }
-
-    fn refresh(&self, key: &Key, ttl: Ttl, held: Revision) -> Result<Revision, StoreError> {
-        self.there()?.refresh(key, ttl, held)
-    }
-
-    fn delete(&self, key: &Key, expect: Expect) -> Result<(), StoreError> {
-        self.there()?.delete(key, expect)
-    }
-
-    fn watch(&self, prefix: &Key, after: Revision, deadline: Deadline) -> Result<Changes, StoreError> {
-        self.there()?.watch(prefix, after, deadline)
-    }
-}
 
 /// A clock that is moved by hand, for the store's TTLs only.
 struct MovedClock {
@@ -95,7 +55,7 @@ impl Site {
     fn new() -> Self {
         let clock = Arc::new(MovedClock { ahead: Mutex::default() });
         let inner = Embedded::in_memory(Options { clock: clock.clone(), ..Options::default() }).unwrap();
-        let store = Arc::new(Shaky { inner, away: AtomicBool::new(false) });
+        let store = Arc::new(Shaky::over(inner));
         let engine = FakeEngine::new();
         engine.add_image(IMAGE, &[]);
         engine.add_image("me/routing:1", &[]);
@@ -271,12 +231,12 @@ fn a_store_that_was_away_gets_what_it_missed() {
     let site = Site::new();
     site.run(0, "a", IMAGE, &[(5432, 20000)]);
     site.await_entries(&[A]);
-    site.store.away.store(true, Ordering::SeqCst);
+    site.store.set_away(true);
     site.run(1, "b", IMAGE, &[(5432, 20002)]);
     site.cells[0].remove(&ContainerName::found("a")).unwrap();
     // What expired meanwhile is announced anew as well.
     assert_eq!(site.entries(), [A]);
-    site.store.away.store(false, Ordering::SeqCst);
+    site.store.set_away(false);
     site.await_entries(&[B]);
 }
 
