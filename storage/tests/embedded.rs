@@ -1,6 +1,8 @@
 //! What the embedded engine promises beyond the contract: it survives being killed, runs TTLs anew, shares fsyncs
 //! between writers, and never overwrites a file that it does not understand.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -212,4 +214,19 @@ fn only_its_owner_can_read_the_file() {
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("store.redb")), 0o600);
     drop(store);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Embedded::open(dir.path(), Options::default()).unwrap();
+    for i in 0..100 {
+        store.put(&key(&format!("/a/{i}")), b"1", None, Expect::Absent).unwrap();
+        if i % 10 == 0 {
+            // The file as a killed process leaves it: nobody has closed it.
+            fs::copy(dir.path().join("store.redb"), copy.path().join("store.redb")).unwrap();
+            let survivor = Embedded::open(copy.path(), Options::default()).unwrap();
+            assert_eq!(survivor.list(&Key::root()), store.list(&Key::root()), "after {i}");
+        }
+    }
 }
