@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, select};
 use log::{info, warn};
 use storage::{Changed, Deadline, Entry, Key, Revision, Store, StoreError};
 
@@ -52,7 +52,7 @@ pub fn follow(store: &Arc<dyn Store>, out: &Sender<Batch>, quit: &Receiver<()>) 
                     send(out, batch) -> sent => if sent.is_err() { return },
                     recv(quit) -> _ => return,
                 }
-                if quit.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected) {
+                if quit.try_recv() == Err(TryRecvError::Disconnected) {
                     return;
                 }
             }

@@ -1,0 +1,117 @@
+//! Where connections lead, and what becomes of them when the leader changes.
+
+use std::time::{Duration, Instant};
+
+use crate::Scenario;
+use crate::site::{Session, Site, eventually, free_port};
+use crate::stand_in::Member;
+
+pub const SCENARIOS: &[Scenario] = &[
+    ("connections_lead_to_the_leader_only", connections_lead_to_the_leader_only),
+    ("a_route_is_there_within_a_second", a_route_is_there_within_a_second),
+    ("sessions_end_when_their_leader_is_down", sessions_end_when_their_leader_is_down),
+    ("the_stores_word_ends_sessions_at_once", the_stores_word_ends_sessions_at_once),
+    ("sessions_of_older_workers_end_too", sessions_of_older_workers_end_too),
+    ("another_clusters_leader_is_none", another_clusters_leader_is_none),
+    ("the_report_follows_changes_that_change_nothing", the_report_follows_changes_that_change_nothing),
+];
+
+fn pair() -> (Member, Member) {
+    (Member::new("b1", "n1", true), Member::new("b1", "n2", false))
+}
+
+/// HAProxy believes a server up until it has checked it, unless it is told better: not one connection to a new port
+/// may lead to a replica, from the first moment on.
+fn connections_lead_to_the_leader_only() {
+    let site = Site::new();
+    let members: Vec<Member> = (0..4).map(|n| Member::new("b1", &format!("n{n}"), n == 2)).collect();
+    let port = free_port();
+    for member in &members {
+        site.put(&format!("/service/b1/members/{}", member.name), &member.entry());
+    }
+    let revision = site.put("/routing/allocation/b1", &port.to_string());
+    let mut connected = 0;
+    while site.report().is_none_or(|at| at < revision) || connected < 50 {
+        if let Some(session) = Session::open(port) {
+            assert_eq!(session.member, "n2", "connection {connected}");
+            connected += 1;
+        }
+    }
+}
+
+fn a_route_is_there_within_a_second() {
+    let site = Site::new();
+    let (leader, replica) = pair();
+    // HAProxy itself is up with the first route.
+    site.order("b0", &[]);
+    // The machine may be busy with something else, but not thrice.
+    let fast = (1..=3).any(|_| {
+        site.delete("/routing/allocation/b1");
+        let begin = Instant::now();
+        let port = site.order("b1", &[&leader, &replica]);
+        let took = begin.elapsed();
+        assert!(Session::open(port).is_some_and(|mut session| session.echoes()));
+        took < Duration::from_secs(1)
+    });
+    assert!(fast);
+}
+
+fn sessions_end_when_their_leader_is_down() {
+    let site = Site::new();
+    let (old, new) = pair();
+    let port = site.order("b1", &[&old, &new]);
+    let mut session = Session::open(port).unwrap();
+    assert!(session.echoes());
+    old.lead(false);
+    new.lead(true);
+    session.await_end();
+    eventually("a session to the new leader", || Session::open(port).is_some_and(|s| s.member == "n2"));
+}
+
+/// The old leader's own Patroni still claims to lead, so that no check ends the session.
+fn the_stores_word_ends_sessions_at_once() {
+    let site = Site::new();
+    let (old, new) = pair();
+    site.put("/service/b1/leader", "n1");
+    let port = site.order("b1", &[&old, &new]);
+    let mut session = Session::open(port).unwrap();
+    site.order("b2", &[]);
+    let mut younger = Session::open(port).unwrap();
+    site.put("/service/b1/leader", "n2");
+    session.await_end();
+    younger.await_end();
+}
+
+/// A worker that was replaced by a reload checks nothing any more, and refuses `shutdown sessions server`.
+fn sessions_of_older_workers_end_too() {
+    let site = Site::new();
+    let (old, new) = pair();
+    let port = site.order("b1", &[&old, &new]);
+    let mut session = Session::open(port).unwrap();
+    site.order("b2", &[]);
+    assert_eq!(site.processes().unwrap().old.len(), 1);
+    assert!(session.echoes());
+    old.lead(false);
+    new.lead(true);
+    session.await_end();
+    eventually("a session to the new leader", || Session::open(port).is_some_and(|s| s.member == "n2"));
+    eventually("the old worker's end", || site.processes().unwrap().old.is_empty());
+}
+
+/// A node's port may be given to another cluster while a router still has it from before.
+fn another_clusters_leader_is_none() {
+    let site = Site::new();
+    let stranger = Member::new("b2", "n1", true);
+    let port = site.order("b1", &[&stranger]);
+    assert!(Session::open(port).is_none());
+}
+
+fn the_report_follows_changes_that_change_nothing() {
+    let site = Site::new();
+    let (leader, _replica) = pair();
+    site.order("b1", &[&leader]);
+    let before = site.processes().unwrap();
+    let revision = site.put("/service/b1/members/n1", &leader.entry().replace("running", "starting"));
+    site.await_report(revision);
+    assert_eq!(site.processes().unwrap(), before, "no reload");
+}
