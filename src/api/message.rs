@@ -39,9 +39,7 @@ impl Head {
     /// The path and the query. A target in absolute form is as good as its path (RFC 9112, 3.2.2).
     pub(super) fn split_target(&self) -> (&str, &str) {
         let target = match self.target.split_once("://") {
-            Some((scheme, rest)) if matches!(scheme, "http" | "https") => {
-                rest.find('/').map_or("/", |begin| &rest[begin..])
-            }
+            Some(("http" | "https", rest)) => rest.find('/').map_or("/", |begin| &rest[begin..]),
             _ => self.target.as_str(),
         };
         target.split_once('?').unwrap_or((target, ""))

@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod endpoints;
 mod message;
+mod nudge;
 mod orders;
 mod query;
 mod readiness;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::message::{Answer, Head, Parked, Response};
+use super::nudge::Nudge;
 use super::refusal::Refusal;
 use super::seats::{Seat, Seats};
 use super::{Admitted, Api};
@@ -66,7 +67,9 @@ impl Server {
         let http =
             tiny_http::Server::from_listener(listener, None).map_err(|error| wrong(error.to_string()))?;
         let http = Arc::new(http);
-        let door = Arc::new(Door { api, unread: Seats::new(UNREAD), stopping: AtomicBool::new(false) });
+        let nudge = Nudge::start(address).map_err(|error| wrong(error.to_string()))?;
+        let (unread, stopping) = (Seats::new(UNREAD), AtomicBool::new(false));
+        let door = Arc::new(Door { api, nudge, unread, stopping });
         // Made first, so that a thread that is refused stops those before it.
         let mut server = Self { http: Some(Arc::clone(&http)), workers: Vec::new(), door, address };
         for number in 0..WORKERS {
@@ -120,6 +123,7 @@ impl Drop for Server {
 
 struct Door {
     api: Api,
+    nudge: Nudge,
     /// Refused requests whose bodies are still to arrive.
     unread: Arc<Seats>,
     stopping: AtomicBool,
@@ -151,6 +155,7 @@ impl Door {
     }
 
     fn handle(self: &Arc<Self>, mut pending: Pending) {
+        self.nudge.see(pending.request.remote_addr().copied());
         let admitted = match self.api.admit(&pending.head) {
             Ok(admitted) => admitted,
             Err(response) => return self.refuse(pending, response),

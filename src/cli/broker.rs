@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use argh::FromArgs;
 use log::{info, warn};
@@ -17,6 +18,9 @@ use crate::config::Config;
 use crate::registrar::Registrar;
 use crate::router::{Router, RouterSettings};
 use crate::services::Drivers;
+
+/// How long those who wait for their operations may take to hear that the broker stops.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Run the broker.
 #[derive(FromArgs)]
@@ -38,12 +42,16 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
         sync_timeout: config.broker.sync_timeout,
     };
     let api = Api::new(Arc::clone(&broker) as Arc<dyn api::Orders>, broker.catalog(), settings);
-    let server = api::Server::start(config.broker.listen, api).map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut server =
+        api::Server::start(config.broker.listen, api).map_err(|error| Failure::Failed(error.to_string()))?;
     info!("listening on {}, with {} cells", server.address(), cells.len());
     info!("stopping on {}", signals.wait());
-    // Whoever is parked is answered before the door closes.
+    // What is being asked is answered; then whoever is parked is, by the broker that stops.
+    server.stop();
     broker.begin_stop();
-    drop(server);
+    if !server.wait_for_parked(FAREWELL) {
+        warn!("some synchronous requests are left without an answer");
+    }
     Ok(())
 }
 

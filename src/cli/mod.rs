@@ -3,7 +3,9 @@
 
 mod broker;
 mod check_config;
+mod kv;
 mod output;
+mod service_status;
 mod show_cells;
 mod signals;
 mod wiring;
@@ -36,6 +38,8 @@ enum Command {
     Broker(broker::Arguments),
     CheckConfig(check_config::Arguments),
     ShowCells(show_cells::Arguments),
+    ServiceStatus(service_status::Arguments),
+    Kv(kv::Arguments),
 }
 
 /// Why a command did not do its work.
@@ -118,6 +122,8 @@ fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::Broker(arguments) => broker::run(arguments, config),
         Command::CheckConfig(arguments) => check_config::run(&arguments, config),
         Command::ShowCells(arguments) => show_cells::run(&arguments, config),
+        Command::ServiceStatus(arguments) => service_status::run(&arguments, config),
+        Command::Kv(arguments) => kv::run(arguments),
     }
 }
 
@@ -156,6 +162,10 @@ mod tests {
         check("--config a.toml check-config --output json", "run a.toml");
         check("show-cells --output table", "run");
         check("broker", "run");
+        check("service-status", "run");
+        check("kv serve --listen 127.0.0.1:0 --path data --no-auth", "run");
+        check("kv serve --listen localhost --path data --no-auth", "usage");
+        check("kv", "usage");
         check("--help", "Usage: patroni-broker [--config <file>] [--version] [<command>] [<args>]");
         check("--version", concat!("patroni-broker ", env!("CARGO_PKG_VERSION")));
         check("", "usage");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Surroundings;
@@ -114,7 +114,7 @@ pub(super) fn password(
     }
     let found = match (from_environment, file) {
         (Some(password), _) => password,
-        (None, Some(file)) => from_file(section, surroundings, file)?,
+        (None, Some(file)) => return from_file(section, surroundings, file),
         // A password of the wrong type was reported as such.
         (None, None) if section.has("password") || section.has("password_file") => inline?.to_owned(),
         (None, None) => {
@@ -123,29 +123,60 @@ pub(super) fn password(
             return None;
         }
     };
-    if found.is_empty() {
-        section.problem("password", "must not be empty");
-        return None;
-    }
-    if found.chars().any(char::is_control) {
-        section.problem("password", "must be one line without control characters");
+    if let Err(problem) = check_password(&found) {
+        section.problem("password", problem);
         return None;
     }
     Some(Secret::new(found))
 }
 
-fn from_file(section: &Section<'_>, surroundings: Surroundings<'_>, file: &str) -> Option<String> {
+fn from_file(section: &Section<'_>, surroundings: Surroundings<'_>, file: &str) -> Option<Secret> {
     let path = surroundings.path(file);
-    let cannot = |error: std::io::Error| {
-        section.problem("password_file", format!("{} cannot be read: {error}", path.display()));
-    };
-    let text = fs::read_to_string(&path).map_err(cannot).ok()?;
-    let mode = fs::metadata(&path).map_err(cannot).ok()?.permissions().mode();
-    if mode & 0o004 != 0 {
-        section.warning("password_file", format!("{} can be read by everybody", path.display()));
+    match read_password_file(&path) {
+        Ok(found) => {
+            if found.everybody_reads {
+                section.warning("password_file", format!("{} can be read by everybody", path.display()));
+            }
+            Some(found.password)
+        }
+        Err(problem) => {
+            section.problem("password_file", problem);
+            None
+        }
     }
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Some(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// What a password file holds.
+#[derive(Clone, Debug)]
+pub struct PasswordFile {
+    /// Its one line, without the line's end.
+    pub password: Secret,
+    /// Whether its permissions let everybody on the machine read it.
+    pub everybody_reads: bool,
+}
+
+/// Reads a file that holds a password and nothing else.
+///
+/// # Errors
+/// Says what is wrong with the file, without a word of what is in it.
+pub fn read_password_file(path: &Path) -> Result<PasswordFile, String> {
+    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(cannot)?;
+    let mode = fs::metadata(path).map_err(cannot)?.permissions().mode();
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    check_password(line).map_err(|problem| format!("{}: the password {problem}", path.display()))?;
+    Ok(PasswordFile { password: Secret::new(line), everybody_reads: mode & 0o004 != 0 })
+}
+
+fn check_password(password: &str) -> Result<(), &'static str> {
+    if password.is_empty() {
+        return Err("must not be empty");
+    }
+    if password.chars().any(char::is_control) {
+        return Err("must be one line without control characters");
+    }
+    Ok(())
 }
 
 /// Loudly: whoever reaches the address may order, and delete, databases.

@@ -16,7 +16,7 @@ mod problem;
 mod reader;
 mod storage;
 
-pub use broker::{BrokerConfig, RegistrarConfig, RoutingConfig};
+pub use broker::{BrokerConfig, PasswordFile, RegistrarConfig, RoutingConfig, read_password_file};
 pub use problem::{ConfigError, Problem};
 pub use storage::{Credentials, StorageConfig};
 
