@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
+mod support {
+    pub mod etcd;
+    pub mod proxy;
+}
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -14,7 +17,8 @@ use libtest_mimic::{Arguments, Trial};
 use storage::embedded::Options;
 use storage::embedded::http::{Server, ServerOptions};
 use storage::{Changed, Deadline, Embedded, Expect, Key, Revision, Store, StoreError, Ttl};
-use support::{Etcd, Proxy, client, etcd_is_installed};
+use support::etcd::{Etcd, client, etcd_is_installed};
+use support::proxy::Proxy;
 
 /// An engine and the ways to hurt it.
 struct Bench {

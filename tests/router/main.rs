@@ -6,6 +6,7 @@ mod adoption;
 mod failover;
 mod faults;
 mod reloads;
+mod shaky;
 mod site;
 mod stand_in;
 

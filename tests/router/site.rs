@@ -13,20 +13,21 @@ use storage::embedded::Options;
 use storage::{Embedded, Expect, Key, Revision, Store};
 use tempfile::TempDir;
 
+use crate::shaky::Shaky;
 use crate::stand_in::Member;
 
 /// The longest that anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 pub struct Site {
-    pub store: Arc<Embedded>,
+    pub store: Arc<Shaky>,
     pub directory: TempDir,
     pub router: Option<Router>,
 }
 
 impl Site {
     pub fn new() -> Self {
-        let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+        let store = Arc::new(Shaky::over(Embedded::in_memory(Options::default()).unwrap()));
         let mut site = Self { store, directory: TempDir::new().unwrap(), router: None };
         site.start();
         site
@@ -46,16 +47,16 @@ impl Site {
     }
 
     pub fn start(&mut self) {
-        let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
+        let store: Arc<dyn Store> = self.store.clone();
         self.router = Some(Router::start(store, &self.settings()).unwrap());
     }
 
     pub fn put(&self, key: &str, value: &str) -> Revision {
-        self.store.put(&Key::parse(key).unwrap(), value.as_bytes(), None, Expect::Anything).unwrap()
+        self.store.inner.put(&Key::parse(key).unwrap(), value.as_bytes(), None, Expect::Anything).unwrap()
     }
 
     pub fn delete(&self, key: &str) {
-        self.store.delete(&Key::parse(key).unwrap(), Expect::Anything).unwrap();
+        self.store.inner.delete(&Key::parse(key).unwrap(), Expect::Anything).unwrap();
     }
 
     /// Gives the instance a port and these members, and waits until the router says that they are routed.
@@ -70,7 +71,7 @@ impl Site {
     }
 
     pub fn report(&self) -> Option<Revision> {
-        let entry = self.store.get(&report_prefix().child("r1").unwrap()).unwrap()?;
+        let entry = self.store.inner.get(&report_prefix().child("r1").unwrap()).unwrap()?;
         Some(Revision(String::from_utf8(entry.value).unwrap().parse().unwrap()))
     }
 

@@ -64,6 +64,8 @@ def patroni_configuration(
                 "ssl_cert_file": certificate,
                 "ssl_key_file": key,
                 "password_encryption": "scram-sha-256",
+                # A new replica's slot, or a new leader, is there within a second or two; the default waits five.
+                "wal_retrieve_retry_interval": "1s",
                 "log_destination": "stderr",
                 "logging_collector": "off",
                 "log_line_prefix": "%m [%p] %q%u@%d ",

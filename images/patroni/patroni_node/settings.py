@@ -104,8 +104,12 @@ def parse_secrets(text: str) -> Secrets:
         store=_credentials(document, "store") if document.get("store") else None,
         rewind=_role(document, "rewind") if document.get("rewind") else None,
     )
-    roles = [secrets.superuser, secrets.replication, secrets.admin, secrets.app]
-    roles += [secrets.rewind] if secrets.rewind else []
+    patronis = {"superuser": secrets.superuser, "replication": secrets.replication, "rewind": secrets.rewind}
+    for name, credentials in patronis.items():
+        # Patroni 4.0 cannot quote others: "'latin-1' codec can't encode character".
+        if credentials and not (credentials.password.isascii() and credentials.password.isprintable()):
+            raise SettingsError(f"{SECRETS_FILE}: {name}.password has characters that are not printable ASCII")
+    roles = [*filter(None, patronis.values()), secrets.admin, secrets.app]
     if len({role.username for role in roles}) != len(roles):
         raise SettingsError(f"{SECRETS_FILE}: two roles have the same username")
     if ":" in secrets.rest_api.username:

@@ -112,20 +112,22 @@ impl<'txn, 'd> Batch<'txn, 'd> {
         let action = accept!(check_put(found.as_ref(), &content, only_if));
         let keeps_creation = matches!(action, Action::Update | Action::CompareAndSwap);
         let index = self.index + 1;
-        let keeps_directory = found.as_ref().is_some_and(Record::is_dir);
-        let record = Record {
+        // As in etcd, a directory whose TTL changes keeps its index, though its event has a new one.
+        let kept_index = found.as_ref().filter(|old| old.is_dir()).map(|old| old.modified);
+        let mut record = Record {
             value: match content {
-                Content::File(value) if !keeps_directory => Some(value),
+                Content::File(value) if kept_index.is_none() => Some(value),
                 Content::File(_) | Content::Directory => None,
             },
             created: found.as_ref().filter(|_| keeps_creation).map_or(index, |old| old.created),
-            modified: index,
+            modified: kept_index.unwrap_or(index),
             ttl,
         };
         let previous = found.map(|old| self.node(key.clone(), old));
         self.make_parents(&key, index)?;
         self.write(&key, &record)?;
         self.pending.insert(key.clone(), ttl.map(|ttl| expiry::deadline(self.now, ttl)));
+        record.modified = index;
         let node = self.node(key, record);
         Ok(Ok(self.record_event(action, node, previous)))
     }

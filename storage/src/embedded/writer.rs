@@ -156,3 +156,56 @@ impl Shared {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::super::change::{Change, Condition, Content};
+    use super::super::history::History;
+    use super::super::{Shared, file};
+    use super::write;
+    use crate::{Clock, Key};
+
+    struct Later(Instant, AtomicU64);
+
+    impl Clock for Later {
+        fn now(&self) -> Instant {
+            self.0 + Duration::from_secs(self.1.load(Ordering::SeqCst))
+        }
+
+        fn wall(&self) -> SystemTime {
+            SystemTime::now()
+        }
+    }
+
+    /// The disk was stuck while a leader's refresh waited behind it: by the time the writer looks, the TTL has run
+    /// out. The refresh came in time, so the leader stays.
+    #[test]
+    fn a_refresh_that_waits_when_the_ttl_runs_out_saves_the_entry() {
+        let opened = file::in_memory().unwrap();
+        let clock = Arc::new(Later(Instant::now(), AtomicU64::new(0)));
+        let shared = Shared {
+            database: opened.database,
+            cluster: opened.cluster,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            history: History::starting_at(opened.index),
+            deadlines: Mutex::default(),
+            commits: AtomicU64::new(0),
+        };
+        let key = Key::parse("/leader").unwrap();
+        let content = Content::File(b"a".to_vec());
+        let only_if = Condition::default();
+        let put = Change::Put { key: key.clone(), content, ttl: Some(10), only_if: only_if.clone() };
+        write(&shared, vec![put]).unwrap();
+        clock.1.store(11, Ordering::SeqCst);
+        let refresh = Change::Refresh { key: key.clone(), ttl: 10, only_if };
+        write(&shared, vec![refresh]).unwrap()[0].clone().unwrap();
+        assert!(shared.get(&key).unwrap().is_some());
+        clock.1.store(22, Ordering::SeqCst);
+        write(&shared, Vec::new()).unwrap();
+        assert_eq!(shared.get(&key), Ok(None));
+    }
+}

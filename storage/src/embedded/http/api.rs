@@ -187,7 +187,7 @@ impl Api {
     }
 
     fn failed(&self, error: ApiError) -> Reply {
-        let index = self.store.shared.history.look().current();
+        let index = error.index;
         self.answer(error.into_reply(), index, false)
     }
 

@@ -39,7 +39,8 @@ pub(super) struct ApiError {
     error_code: u16,
     message: &'static str,
     cause: String,
-    index: u64,
+    /// The store's index, or 0, as in etcd, where the request was not even understood.
+    pub(super) index: u64,
 }
 
 impl ApiError {
