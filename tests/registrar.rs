@@ -105,6 +105,7 @@ impl Site {
 fn cell_site(guid: &str) -> CellSite {
     CellSite {
         guid: CellGuid::parse(guid).unwrap(),
+        broker: "test".to_owned(),
         availability_zone: "z1".to_owned(),
         docker: DockerAddress::Unix(PathBuf::from("/nowhere")),
         host: "10.0.0.1".to_owned(),

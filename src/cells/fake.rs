@@ -69,6 +69,11 @@ struct Held {
     log: Vec<String>,
 }
 
+/// What a container's cell is told by: two brokers may call theirs alike.
+fn owner(site: &CellSite) -> String {
+    format!("{}/{}", site.broker, site.guid)
+}
+
 impl Held {
     fn is_up(&self) -> bool {
         matches!(self.view.state, ContainerState::Running | ContainerState::Restarting)
@@ -88,7 +93,7 @@ impl State {
     }
 
     fn held(&mut self, cell: &CellSite, name: &ContainerName) -> Option<&mut Held> {
-        self.containers.get_mut(name).filter(|held| held.cell == cell.guid.as_str())
+        self.containers.get_mut(name).filter(|held| held.cell == owner(cell))
     }
 }
 
@@ -261,6 +266,7 @@ impl Cell for FakeCell {
                 return Err(self.refused(format!("the name {} is in use", spec.name)));
             }
             let mut labels = spec.labels.clone();
+            labels.insert(label::BROKER.to_owned(), self.site.broker.clone());
             labels.insert(label::CELL.to_owned(), self.site.guid.to_string());
             labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint());
             labels.insert(label::IMAGE.to_owned(), spec.image.clone());
@@ -271,7 +277,7 @@ impl Cell for FakeCell {
                 labels,
                 ports: Vec::new(),
             };
-            let cell = self.site.guid.to_string();
+            let cell = owner(&self.site);
             let held = Held { cell, spec: spec.clone(), view, log: Vec::new() };
             state.containers.insert(spec.name.clone(), held);
             state.change(&spec.name);
@@ -329,7 +335,7 @@ impl Cell for FakeCell {
 
     fn list(&self, labels: &[(&str, &str)]) -> Result<Vec<ContainerView>, CellError> {
         self.perform(Call::List, |state| {
-            let ours = state.containers.values().filter(|held| held.cell == self.site.guid.as_str());
+            let ours = state.containers.values().filter(|held| held.cell == owner(&self.site));
             let carries = |view: &ContainerView| {
                 labels
                     .iter()
@@ -367,7 +373,7 @@ impl Cell for FakeCell {
                 return Err(self.no_answer());
             }
             let ours = |(cell, name): &(String, ContainerName)| {
-                (cell == self.site.guid.as_str()).then(|| CellEvent::Changed(name.clone()))
+                (*cell == owner(&self.site)).then(|| CellEvent::Changed(name.clone()))
             };
             let news: Vec<_> = state.changes[next..].iter().filter_map(ours).collect();
             next = state.changes.len();

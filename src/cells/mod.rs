@@ -37,7 +37,7 @@ pub mod label {
 
 /// One Docker host. Every call blocks, with a deadline of its own.
 ///
-/// A cell sees only containers that carry its own label, also where several cells share an engine.
+/// A cell sees only containers that carry its own label and its broker's, also where several share an engine.
 pub trait Cell: Send + Sync {
     /// Where it is and what it offers.
     fn site(&self) -> &CellSite;
@@ -55,7 +55,7 @@ pub trait Cell: Send + Sync {
     fn ensure_image(&self, image: &str, progress: &mut dyn FnMut(&str)) -> Result<(), CellError>;
 
     /// Creates the container and places its files, and does not start it. A container of that name must not exist.
-    /// The cell adds its own label, the fingerprint's and the image's.
+    /// The cell adds its own label, its broker's, the fingerprint's and the image's.
     ///
     /// # Errors
     /// [`CellError::Refused`] when the engine says no; [`CellError::NoAnswer`] when it may have happened.

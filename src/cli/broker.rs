@@ -63,11 +63,16 @@ fn start_router(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Router
     let settings = RouterSettings {
         directory: config.routing.directory.clone(),
         listen: config.routing.listen.to_string(),
-        host: config.broker.name.clone(),
+        host: host_name()?,
         haproxy: "haproxy".into(),
     };
     let router = Router::start(Arc::clone(store), &settings);
     router.map(Some).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// What this machine calls itself: a site has one router on each host.
+fn host_name() -> Result<String, Failure> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned())
 }
 
 fn start_broker(
@@ -80,7 +85,7 @@ fn start_broker(
         store: Arc::clone(store),
         cells: cells.clone(),
         catalog: config.catalog.clone(),
-        drivers: Drivers::new(Arc::clone(store), access, &config.broker.name),
+        drivers: Drivers::new(Arc::clone(store), access),
         clock: Arc::new(SystemClock),
         mint: Arc::new(RandomMint),
         settings: Settings {

@@ -9,7 +9,8 @@ use super::reader::Section;
 use super::storage::host_and_port;
 use crate::model::{CellGuid, CellSite, DockerAddress, PortRange, TlsFiles};
 
-pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<CellSite> {
+/// A cell of the broker with this name.
+pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>, broker: &str) -> Option<CellSite> {
     let guid = section.required("guid", CellGuid::parse);
     let availability_zone = section.required_text("availability_zone");
     let docker = docker(section, surroundings);
@@ -18,6 +19,7 @@ pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Opt
     section.end();
     Some(CellSite {
         guid: guid?,
+        broker: broker.to_owned(),
         availability_zone: availability_zone?.to_owned(),
         docker: docker?,
         host: host?,

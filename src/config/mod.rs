@@ -125,9 +125,10 @@ impl Surroundings<'_> {
 fn check(root: &Section<'_>, surroundings: Surroundings<'_>) -> Option<Config> {
     let broker = broker::read(&root.section("broker"), surroundings);
     let storage = storage::read(&root.section("storage"), surroundings);
+    let name = broker.as_ref().map_or("", |broker| &broker.name);
     let sections = root.sections("cells");
     let cells: Vec<Option<CellSite>> =
-        sections.iter().map(|section| cells::read(section, surroundings)).collect();
+        sections.iter().map(|section| cells::read(section, surroundings, name)).collect();
     if sections.is_empty() {
         root.problem("cells", "at least one [[cells]] is required");
     }

@@ -10,6 +10,9 @@ use super::CellGuid;
 pub struct CellSite {
     /// Its name in records and requests.
     pub guid: CellGuid,
+    /// The broker that it serves: brokers may share an engine and call their cells alike, and leave each other's
+    /// containers alone.
+    pub broker: String,
     /// Nodes of one cluster are spread over zones.
     pub availability_zone: String,
     /// How its engine is reached.

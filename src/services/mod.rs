@@ -71,8 +71,8 @@ pub struct Drivers {
 impl Drivers {
     /// Every driver there is. `access` is how containers reach the store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, access: StoreAccess, broker: &str) -> Self {
-        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access, broker.to_owned())) }
+    pub fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
+        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access)) }
     }
 
     /// The driver of a kind of service.

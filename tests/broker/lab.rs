@@ -53,6 +53,7 @@ impl Lab {
                 let first = 20_000 + index * 10;
                 let site = CellSite {
                     guid: CellGuid::parse(guid).unwrap(),
+                    broker: "test".to_owned(),
                     availability_zone: zone.to_owned(),
                     docker: DockerAddress::Unix("/nowhere".into()),
                     host: "10.0.0.1".to_owned(),
@@ -80,7 +81,7 @@ impl Lab {
             store: Arc::clone(&self.store),
             cells,
             catalog: catalog(),
-            drivers: Drivers::new(Arc::clone(&self.store), access, "test"),
+            drivers: Drivers::new(Arc::clone(&self.store), access),
             clock: Arc::new(SystemClock),
             mint: Arc::new(RandomMint),
             settings: Settings {

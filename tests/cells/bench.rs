@@ -19,10 +19,12 @@ pub const LOG: [&str; 2] = ["hello", LONG_LINE];
 pub const LONG_LINE: &str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
     01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
-/// Two cells on one engine.
+/// Cells on one engine.
 pub struct Bench {
     pub a: Arc<dyn Cell>,
     pub b: Arc<dyn Cell>,
+    /// Called as `a` is, and another broker's.
+    pub namesake: Arc<dyn Cell>,
     pub image: String,
     /// The anonymous volumes of a container that are still there; the fake has none.
     pub volumes: fn(&ContainerName) -> Vec<String>,
@@ -34,11 +36,12 @@ impl Bench {
     pub fn new(
         a: Arc<dyn Cell>,
         b: Arc<dyn Cell>,
+        namesake: Arc<dyn Cell>,
         image: String,
         volumes: fn(&ContainerName) -> Vec<String>,
         volume_is_there: fn(&str) -> bool,
     ) -> Self {
-        Self { a, b, image, volumes, volume_is_there, made: Mutex::default() }
+        Self { a, b, namesake, image, volumes, volume_is_there, made: Mutex::default() }
     }
 
     /// A container with a name of its own, removed with the bench.
@@ -85,11 +88,17 @@ impl Drop for Bench {
 pub fn site(guid: &str, docker: DockerAddress) -> CellSite {
     CellSite {
         guid: CellGuid::parse(guid).unwrap(),
+        broker: "test".to_owned(),
         availability_zone: "z1".to_owned(),
         docker,
         host: "127.0.0.1".to_owned(),
         ports: PortRange::parse("20000-29999").unwrap(),
     }
+}
+
+/// A cell of the same name, of another broker.
+pub fn namesake(of: CellSite) -> CellSite {
+    CellSite { broker: "another".to_owned(), ..of }
 }
 
 /// A port that was free a moment ago.
@@ -121,6 +130,8 @@ pub fn fake() -> Bench {
             _ => done(127, String::new()),
         }
     });
-    let cell = |guid| FakeCell::new(site(guid, DockerAddress::Unix(PathBuf::from("/fake"))), engine.clone());
-    Bench::new(cell("fake-a"), cell("fake-b"), "test:1".to_owned(), |_| vec![], |_| false)
+    let site = |guid| site(guid, DockerAddress::Unix(PathBuf::from("/fake")));
+    let cell = |site| FakeCell::new(site, engine.clone());
+    let (a, b, namesake) = (cell(site("fake-a")), cell(site("fake-b")), cell(namesake(site("fake-a"))));
+    Bench::new(a, b, namesake, "test:1".to_owned(), |_| vec![], |_| false)
 }

@@ -115,17 +115,20 @@ fn files_are_there_before_the_start(bench: &Bench) {
 
 fn cells_on_one_engine_are_strangers(bench: &Bench) {
     let spec = bench.running();
-    assert_eq!(bench.b.inspect(&spec.name).unwrap(), None);
-    assert_eq!(
-        bench.b.list(&[("purpose", "test")]).unwrap().iter().find(|view| view.name == spec.name),
-        None
-    );
-    bench.b.stop(&spec.name, GRACE).unwrap();
-    bench.b.remove(&spec.name).unwrap();
-    assert!(matches!(bench.b.start(&spec.name), Err(CellError::Refused { .. })));
-    assert!(matches!(bench.b.log_tail(&spec.name, 1), Err(CellError::Refused { .. })));
-    assert!(matches!(bench.b.exec(&spec.name, &["true"]), Err(CellError::Refused { .. })));
-    assert!(matches!(bench.b.create(&spec), Err(CellError::Refused { .. })), "an engine has each name once");
+    for other in [&bench.b, &bench.namesake] {
+        assert_eq!(other.inspect(&spec.name).unwrap(), None);
+        let listed = other.list(&[("purpose", "test")]).unwrap();
+        assert_eq!(listed.iter().find(|view| view.name == spec.name), None);
+        other.stop(&spec.name, GRACE).unwrap();
+        other.remove(&spec.name).unwrap();
+        assert!(matches!(other.start(&spec.name), Err(CellError::Refused { .. })));
+        assert!(matches!(other.log_tail(&spec.name, 1), Err(CellError::Refused { .. })));
+        assert!(matches!(other.exec(&spec.name, &["true"]), Err(CellError::Refused { .. })));
+        assert!(
+            matches!(other.create(&spec), Err(CellError::Refused { .. })),
+            "an engine has each name once"
+        );
+    }
     assert_eq!(bench.a.inspect(&spec.name).unwrap().unwrap().state, ContainerState::Running);
 }
 

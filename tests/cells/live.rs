@@ -8,7 +8,7 @@ use patroni_broker::cells::{Cell, Deadlines, DockerCell, Runtime};
 use patroni_broker::model::{ContainerName, DockerAddress};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, LONG_LINE, file, site};
+use crate::bench::{Bench, LONG_LINE, file, namesake, site};
 use crate::contract::Scenario;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -43,13 +43,11 @@ pub fn bench() -> Bench {
     let address = engine().expect("scenarios without an engine are ignored");
     let image = IMAGE.get_or_init(make_image).clone();
     let runtime = Runtime::start().unwrap();
-    let cell = |guid: &str| {
-        let site = site(&format!("{guid}-{}", std::process::id()), address.clone());
-        Arc::new(DockerCell::connect(site, runtime.clone(), Deadlines::default()))
-    };
-    Bench::new(cell("docker-a"), cell("docker-b"), image, volumes, |volume| {
-        run("docker", &["volume", "inspect", volume]).is_ok()
-    })
+    let site = |guid: &str| site(&format!("{guid}-{}", std::process::id()), address.clone());
+    let cell = |site| Arc::new(DockerCell::connect(site, runtime.clone(), Deadlines::default()));
+    let (a, b) = (cell(site("docker-a")), cell(site("docker-b")));
+    let namesake = cell(namesake(site("docker-a")));
+    Bench::new(a, b, namesake, image, volumes, |volume| run("docker", &["volume", "inspect", volume]).is_ok())
 }
 
 /// Runs a command; what it wrote on failure is the error.

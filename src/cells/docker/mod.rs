@@ -96,7 +96,7 @@ impl DockerCell {
         let all = self.call(self.deadlines.look, move |docker| async move {
             docker.list_containers(Some(true), None, None, filters).await
         })?;
-        Ok(all.into_iter().filter_map(|one| Found::read(one, &self.site.guid)).collect())
+        Ok(all.into_iter().filter_map(|one| Found::read(one, &self.site)).collect())
     }
 
     /// This cell's container of that name.
@@ -116,7 +116,7 @@ impl DockerCell {
     }
 
     fn try_create(&self, spec: &ContainerSpec) -> Result<(), Fault> {
-        let options = options::create(spec, &self.site.guid);
+        let options = options::create(spec, &self.site);
         let name = spec.name.to_string();
         let made = self.call(self.deadlines.change, move |docker| async move {
             docker.create_container(Some(&name), &options).await

@@ -8,10 +8,10 @@ use dockworker::{
 };
 
 use crate::cells::{ContainerSpec, label};
-use crate::model::CellGuid;
+use crate::model::CellSite;
 
 /// The body of a request to create `spec` on `cell`.
-pub(super) fn create(spec: &ContainerSpec, cell: &CellGuid) -> ContainerCreateOptions {
+pub(super) fn create(spec: &ContainerSpec, site: &CellSite) -> ContainerCreateOptions {
     let mut options = ContainerCreateOptions::new(&spec.image);
     for (name, value) in &spec.env {
         options.env(format!("{name}={value}"));
@@ -20,7 +20,8 @@ pub(super) fn create(spec: &ContainerSpec, cell: &CellGuid) -> ContainerCreateOp
         options.label(name.clone(), value.clone());
     }
     options
-        .label(label::CELL.to_owned(), cell.to_string())
+        .label(label::BROKER.to_owned(), site.broker.clone())
+        .label(label::CELL.to_owned(), site.guid.to_string())
         .label(label::FINGERPRINT.to_owned(), spec.fingerprint())
         .label(label::IMAGE.to_owned(), spec.image.clone())
         // Left empty, the image's own word counts; dockworker would say SIGTERM over it.

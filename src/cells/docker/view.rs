@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use dockworker::container::{Container, PortType};
 
 use crate::cells::{ContainerState, ContainerView, PublishedPort, label};
-use crate::model::{CellGuid, ContainerName};
+use crate::model::{CellSite, ContainerName};
 
 /// A container of this cell on its engine.
 pub(super) struct Found {
@@ -19,9 +19,10 @@ pub(super) struct Found {
 
 impl Found {
     /// `None` for a container of another cell, or of nobody that we know.
-    pub(super) fn read(container: Container, cell: &CellGuid) -> Option<Self> {
+    pub(super) fn read(container: Container, site: &CellSite) -> Option<Self> {
         let labels: BTreeMap<_, _> = container.Labels.unwrap_or_default().into_iter().collect();
-        if labels.get(label::CELL).is_none_or(|found| found != cell.as_str()) {
+        let ours = [(label::CELL, site.guid.as_str()), (label::BROKER, &site.broker)];
+        if ours.iter().any(|(name, value)| labels.get(*name).is_none_or(|found| found != value)) {
             return None;
         }
         // Links give a container further names, all with another container's name in front.

@@ -68,7 +68,11 @@ impl DockerCell {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = now.saturating_sub(LOOK_BACK).as_secs();
         let mut filters = EventFilters::new();
-        filters.type_("container").label(&format!("{}={}", label::CELL, self.site.guid));
+        filters.type_("container").label(&format!("{}={}", label::CELL, self.site.guid)).label(&format!(
+            "{}={}",
+            label::BROKER,
+            self.site.broker
+        ));
         for change in CHANGES {
             filters.event(change);
         }

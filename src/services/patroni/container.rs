@@ -18,7 +18,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn spec(
     access: &StoreAccess,
-    broker: &str,
     plan: &Plan,
     record: &InstanceRecord,
     node: &NodeRecord,
@@ -29,7 +28,6 @@ pub(super) fn spec(
         (label::INSTANCE, record.instance_id.as_str()),
         (label::NODE, node.node_id.as_str()),
         (label::PLAN, plan.id.as_str()),
-        (label::BROKER, broker),
     ];
     let published = |container: u16| node.host_port(container).map(|host| PublishedPort { container, host });
     ContainerSpec {

@@ -24,12 +24,11 @@ const REST_API: u16 = 8008;
 pub(super) struct PatroniDriver {
     store: Arc<dyn Store>,
     access: StoreAccess,
-    broker: String,
 }
 
 impl PatroniDriver {
-    pub(super) fn new(store: Arc<dyn Store>, access: StoreAccess, broker: String) -> Self {
-        Self { store, access, broker }
+    pub(super) fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
+        Self { store, access }
     }
 
     /// Patroni's keys of one scope: everything beside the record.
@@ -60,7 +59,7 @@ impl Driver for PatroniDriver {
     }
 
     fn container(&self, plan: &Plan, record: &InstanceRecord, node: &NodeRecord) -> ContainerSpec {
-        container::spec(&self.access, &self.broker, plan, record, node)
+        container::spec(&self.access, plan, record, node)
     }
 
     fn progress(&self, record: &InstanceRecord) -> Result<Progress, StoreError> {
