@@ -100,6 +100,10 @@ fn render_route(text: &mut String, listen: IpAddr, route: &Route) {
     line("    option httpchk");
     line("    http-check send meth GET uri /primary ver HTTP/1.1 hdr Host patroni hdr Connection close");
     line("    http-check expect status 200");
+    // Patroni says 200 to whoever holds the lock, also while its PostgreSQL is still being started or promoted; Patroni
+    // 4 says primary, older ones master.
+    line("    http-check expect rstring '\"state\": *\"running\"'");
+    line("    http-check expect rstring '\"role\": *\"(primary|master)\"'");
     // An id has no character that is special in a regular expression but the dot.
     let scope = instance.as_str().replace('.', "[.]");
     line(&format!("    http-check expect rstring '\"scope\": *\"{scope}\"'"));

@@ -13,6 +13,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("the_stores_word_ends_sessions_at_once", the_stores_word_ends_sessions_at_once),
     ("sessions_of_older_workers_end_too", sessions_of_older_workers_end_too),
     ("another_clusters_leader_is_none", another_clusters_leader_is_none),
+    ("a_leader_that_is_not_promoted_yet_is_none", a_leader_that_is_not_promoted_yet_is_none),
     ("the_report_follows_changes_that_change_nothing", the_report_follows_changes_that_change_nothing),
 ];
 
@@ -104,6 +105,18 @@ fn another_clusters_leader_is_none() {
     let stranger = Member::new("b2", "n1", true);
     let port = site.order("b1", &[&stranger]);
     assert!(Session::open(port).is_none());
+}
+
+/// Patroni answers 200 to whoever holds the lock, also before its PostgreSQL can be written to: a client that came then
+/// was told that it may only read.
+fn a_leader_that_is_not_promoted_yet_is_none() {
+    let site = Site::new();
+    let leader = Member::new("b1", "n1", true);
+    leader.promote(false);
+    let port = site.order("b1", &[&leader]);
+    assert!(Session::open(port).is_none());
+    leader.promote(true);
+    eventually("a session to the promoted leader", || Session::open(port).is_some());
 }
 
 fn the_report_follows_changes_that_change_nothing() {

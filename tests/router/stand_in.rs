@@ -14,6 +14,7 @@ pub struct Member {
     pub sql_port: u16,
     pub api_port: u16,
     leads: Arc<AtomicBool>,
+    promoted: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -23,21 +24,30 @@ impl Member {
         let (sql, api) = (listener(), listener());
         let (sql_port, api_port) = (port(&sql), port(&api));
         let leads = Arc::new(AtomicBool::new(leads));
+        let promoted = Arc::new(AtomicBool::new(true));
         let stop = Arc::new(AtomicBool::new(false));
         let greeting = format!("{name}\n");
         let sql = serve(sql, Arc::clone(&stop), move |stream| echo(stream, &greeting));
-        let body =
-            format!(r#"{{"state": "running", "patroni": {{"version": "4.0.4", "scope": "{scope}"}}}}"#);
-        let answer = Arc::clone(&leads);
+        let scope = scope.to_owned();
+        let (locked, writable) = (Arc::clone(&leads), Arc::clone(&promoted));
         let api = serve(api, Arc::clone(&stop), move |stream| {
-            let status = if answer.load(Ordering::SeqCst) { "200 OK" } else { "503 Service Unavailable" };
+            let leads = locked.load(Ordering::SeqCst);
+            let status = if leads { "200 OK" } else { "503 Service Unavailable" };
+            let role = if leads && writable.load(Ordering::SeqCst) { "primary" } else { "replica" };
+            let patroni = format!(r#"{{"version": "4.0.4", "scope": "{scope}"}}"#);
+            let body = format!(r#"{{"state": "running", "role": "{role}", "patroni": {patroni}}}"#);
             respond(stream, status, &body);
         });
-        Self { name: name.to_owned(), sql_port, api_port, leads, stop, threads: vec![sql, api] }
+        Self { name: name.to_owned(), sql_port, api_port, leads, promoted, stop, threads: vec![sql, api] }
     }
 
     pub fn lead(&self, leads: bool) {
         self.leads.store(leads, Ordering::SeqCst);
+    }
+
+    /// Holds the leader's lock, and its PostgreSQL is writable yet, or not.
+    pub fn promote(&self, promoted: bool) {
+        self.promoted.store(promoted, Ordering::SeqCst);
     }
 
     /// What Patroni would write about it.
