@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use patroni_broker::router::master::{ServerName, ServerState, ServerStates};
 use patroni_broker::router::render::{render, render_states};
-use patroni_broker::router::table::{GONE_FOR, OwnAddress, RouteTable};
+use patroni_broker::router::table::{GONE_FOR, LeaderChange, OwnAddress, RouteTable};
 use storage::{Entry, Key, Revision};
 
 fn entry(key: &str, value: &str, revision: u64) -> Entry {
@@ -158,17 +158,20 @@ fn a_new_leader_is_told_from_a_missing_one() {
     let now = Instant::now();
     let key = Key::parse("/service/b1/leader").unwrap();
     apply(&mut table, "/routing/allocation/b1", Some("30000"), now);
-    let mut check = |value: Option<&str>, from: Option<&str>| {
+    let mut check = |value: Option<&str>, expected: &str| {
         let entry = value.map(|value| entry("/service/b1/leader", value, 1));
         let change = table.apply(&key, entry.as_ref(), now);
-        assert_eq!(change.map(|change| change.from.to_string()).as_deref(), from, "{value:?}");
+        let from = |change: &LeaderChange| change.from.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let told =
+            change.map_or("nothing".to_owned(), |change| format!("{} to {}", from(&change), change.to));
+        assert_eq!(told, expected, "{value:?}");
     };
-    check(Some("a"), None);
-    check(Some("a"), None);
-    check(None, None);
-    check(Some("b"), Some("a"));
-    check(Some("no id!"), None);
-    check(Some("a"), Some("b"));
+    check(Some("a"), "- to a");
+    check(Some("a"), "nothing");
+    check(None, "nothing");
+    check(Some("b"), "a to b");
+    check(Some("no id!"), "nothing");
+    check(Some("a"), "b to a");
 }
 
 #[test]

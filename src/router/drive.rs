@@ -18,6 +18,7 @@ use super::master::{Processes, ServerName, ServerStates};
 use super::render::{Rendered, backend_name, render, render_states, server_name};
 use super::report::Applied;
 use super::table::{LeaderChange, OwnAddress, Problem, Route, RouteTable};
+use crate::model::{InstanceId, NodeId};
 
 /// How often HAProxy is looked at, and while workers of past configurations live: they check nothing themselves.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,8 +49,10 @@ pub struct Driver {
     not_before: Instant,
     /// When ports that somebody else held are tried again.
     retry_taken: Option<Instant>,
-    /// Until when the first checks of new servers are waited for.
+    /// Until when the first checks of new servers, and those that find new leaders up, are waited for.
     settling: Option<Instant>,
+    /// The leaders that the store has named and that no check has found up yet: a route is applied when it leads there.
+    awaited: BTreeSet<ServerName>,
     /// Whether routes changed that were not reported yet.
     urgent: bool,
     /// What was said already.
@@ -72,6 +75,7 @@ impl Driver {
             not_before: Instant::now(),
             retry_taken: None,
             settling: None,
+            awaited: BTreeSet::new(),
             urgent: true,
             problems: BTreeSet::new(),
             complaint: None,
@@ -151,6 +155,13 @@ impl Driver {
             self.not_before = self.attempted + BETWEEN_RELOADS;
         }
         self.seen = Some(batch.revision);
+        for LeaderChange { instance, from, to } in &changes {
+            if let Some(from) = from {
+                self.awaited.remove(&named(instance, from));
+            }
+            self.awaited.insert(named(instance, to));
+            self.settling = Some(now + SETTLE);
+        }
         changes
     }
 
@@ -158,8 +169,9 @@ impl Driver {
     /// servers of one instance up for longer than it takes to say so.
     fn demote(&self, processes: Option<&Processes>, changes: &[LeaderChange]) {
         let Some(worker) = processes.and_then(|processes| processes.worker) else { return };
-        for LeaderChange { instance, from } in changes {
-            let (backend, server) = (backend_name(instance.as_str()), server_name(from.as_str()));
+        for LeaderChange { instance, from, .. } in changes {
+            let Some(from) = from else { continue };
+            let ServerName { backend, server } = named(instance, from);
             info!("{instance} has a new leader; sessions to {from} end");
             let command = format!("set server {backend}/{server} health down");
             if let Err(error) = self.haproxy.master().ask_worker(worker, &command) {
@@ -281,8 +293,12 @@ impl Driver {
             Err(error) => return debug!("HAProxy's servers cannot be read: {error}"),
         };
         let late = self.settling.is_some_and(|until| Instant::now() >= until);
-        if late || states.values().all(super::master::ServerState::is_checked) {
+        // One that is not there yet comes with a reload, which settles anew.
+        let up = |awaited: &ServerName| states.get(awaited).map(super::master::ServerState::is_up);
+        let all_up = self.awaited.iter().all(|awaited| up(awaited) != Some(false));
+        if late || (all_up && states.values().all(super::master::ServerState::is_checked)) {
             self.settling = None;
+            self.awaited.retain(|awaited| !late && up(awaited).is_none());
         }
         let alive =
             |to: &ServerName| states.get(to).is_some_and(|state| state.is_up() || !state.is_checked());
@@ -312,6 +328,10 @@ impl Driver {
             self.urgent = false;
         }
     }
+}
+
+fn named(instance: &InstanceId, node: &NodeId) -> ServerName {
+    ServerName { backend: backend_name(instance.as_str()), server: server_name(node.as_str()) }
 }
 
 fn bound_ports(config: &str) -> BTreeSet<u16> {

@@ -53,13 +53,15 @@ pub struct Problem {
     pub reason: String,
 }
 
-/// The store says that an instance has another leader than before.
+/// The store names another leader of an instance than before, or its first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderChange {
     /// Whose.
     pub instance: InstanceId,
-    /// Who it was.
-    pub from: NodeId,
+    /// Who it was, if it had one.
+    pub from: Option<NodeId>,
+    /// Who it is.
+    pub to: NodeId,
 }
 
 /// Where the router itself listens: no member's URL may lead there.
@@ -256,7 +258,7 @@ impl RouteTable {
             instance.leader_is_held = true;
             before = instance.leader.replace(name.clone());
         });
-        before.filter(|before| *before != name).map(|from| LeaderChange { instance: id, from })
+        (before.as_ref() != Some(&name)).then_some(LeaderChange { instance: id, from: before, to: name })
     }
 
     fn object(&mut self, key: &Key, reason: &str) {

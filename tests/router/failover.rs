@@ -14,6 +14,10 @@ pub const SCENARIOS: &[Scenario] = &[
     ("sessions_of_older_workers_end_too", sessions_of_older_workers_end_too),
     ("another_clusters_leader_is_none", another_clusters_leader_is_none),
     ("a_leader_that_is_not_promoted_yet_is_none", a_leader_that_is_not_promoted_yet_is_none),
+    (
+        "the_report_waits_for_the_leader_that_the_store_names",
+        the_report_waits_for_the_leader_that_the_store_names,
+    ),
     ("the_report_follows_changes_that_change_nothing", the_report_follows_changes_that_change_nothing),
 ];
 
@@ -117,6 +121,24 @@ fn a_leader_that_is_not_promoted_yet_is_none() {
     assert!(Session::open(port).is_none());
     leader.promote(true);
     eventually("a session to the promoted leader", || Session::open(port).is_some());
+}
+
+/// A provision is said to have succeeded when the report includes it: its first client must not come too early.
+fn the_report_waits_for_the_leader_that_the_store_names() {
+    let site = Site::new();
+    let leader = Member::new("b1", "n1", true);
+    leader.promote(false);
+    let port = site.order("b1", &[&leader]);
+    let revision = site.put("/service/b1/leader", "n1");
+    let promoted = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(700));
+            leader.promote(true);
+        });
+        site.await_report(revision);
+        Session::open(port).is_some()
+    });
+    assert!(promoted, "the route was reported and does not lead to the leader");
 }
 
 fn the_report_follows_changes_that_change_nothing() {
