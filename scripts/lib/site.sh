@@ -3,6 +3,7 @@
 # Needs: say.sh, wait.sh, docker.sh, ports.sh; $root
 #
 # Sets: $binary, $work (its directory), $broker (its pid), $bridge, $store_url, $store_password, BROKER_URI
+# shellcheck disable=SC2034,SC2154 # the scripts that source this give $root and use what is set
 
 work=
 broker=
