@@ -28,6 +28,7 @@ use parked::{MAX_WAITERS, Waiter};
 use reply::Reply;
 use request::{ApiRequest, Method};
 
+use crate::door::Nudge;
 use crate::{ClientAccess, Embedded};
 
 /// The longest body, as etcd's own limit is about.
@@ -79,6 +80,7 @@ impl Server {
         };
         let api = Arc::new(Api { store, access: options.access, advertise });
         let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
+        let nudge = Arc::new(Nudge::start("store-nudge", address)?);
         let mut server = Self {
             http: Arc::new(http),
             api,
@@ -95,6 +97,7 @@ impl Server {
                 http: Arc::clone(&server.http),
                 api: Arc::clone(&server.api),
                 stop: Arc::clone(&server.stop),
+                nudge: Arc::clone(&nudge),
                 park: park.clone(),
                 longest_wait: options.longest_wait,
             };
@@ -155,6 +158,8 @@ struct Worker {
     http: Arc<tiny_http::Server>,
     api: Arc<Api>,
     stop: Arc<AtomicBool>,
+    /// Ends with the last worker.
+    nudge: Arc<Nudge>,
     park: Sender<Waiter>,
     longest_wait: Duration,
 }
@@ -170,6 +175,7 @@ impl Worker {
     }
 
     fn serve(&self, mut request: tiny_http::Request) {
+        self.nudge.see(request.remote_addr().copied());
         let outcome = match read(&mut request) {
             Ok(plain) => self.api.handle(&plain),
             Err(reply) => Outcome::Answer(reply),
