@@ -39,6 +39,8 @@ fn main() {
         test("no_connection_of_a_burst_is_forgotten", no_connection_of_a_burst_is_forgotten),
         test("a_watch_is_over_after_the_longest_wait", a_watch_is_over_after_the_longest_wait),
         test("a_large_body_is_refused", a_large_body_is_refused),
+        test("a_terabyte_is_announced", a_terabyte_is_announced),
+        test("strangers_and_refused_bodies_hold_no_worker", strangers_and_refused_bodies_hold_no_worker),
         test("what_patroni_asks_first", what_patroni_asks_first),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -368,6 +370,36 @@ fn a_large_body_is_refused() {
     check((1 << 20) + 1, 413);
     assert_eq!(store.get(&Key::parse("/a").unwrap()), Ok(None));
     check(1 << 20, 201);
+}
+
+/// tiny_http reserves memory for the whole of a body that it discards: a length of a terabyte ended the process.
+fn a_terabyte_is_announced() {
+    let (server, _store) = serve(|options| options.workers = 1);
+    for length in ["1000000000000", "18446744073709551615", "99999999999999999999999"] {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
+    }
+    assert_eq!(send(server.address(), "GET", "/version", "", None).status, 200);
+}
+
+fn strangers_and_refused_bodies_hold_no_worker() {
+    let (server, _store) = serve(|options| {
+        *options = ServerOptions::basic("u", "p:w");
+        options.workers = 1;
+    });
+    let check = |headers: &str, status: u16| {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+        assert_eq!(raw.head().0, status, "{headers}");
+        raw
+    };
+    let _silent = [
+        check("Content-Length: 5000\r\n", 401),
+        check("Content-Length: 5000000\r\n", 401),
+        check("Authorization: Basic dTpwOnc=\r\nContent-Length: 5000000\r\n", 413),
+    ];
+    let _upgrading = check("Authorization: Basic dTpwOnc=\r\nConnection: upgrade\r\n", 201);
+    assert_eq!(send(server.address(), "GET", "/version", "", Some("Basic dTpwOnc=")).status, 200);
 }
 
 fn what_patroni_asks_first() {

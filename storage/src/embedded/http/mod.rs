@@ -28,11 +28,13 @@ use parked::{MAX_WAITERS, Waiter};
 use reply::Reply;
 use request::{ApiRequest, Method};
 
-use crate::door::Nudge;
+use crate::door::{DISCARD_LIMIT, Nudge, Seats};
 use crate::{ClientAccess, Embedded};
 
 /// The longest body, as etcd's own limit is about.
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// How many refused bodies may be waited for at the same time.
+const UNREAD: usize = 64;
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -81,6 +83,7 @@ impl Server {
         let api = Arc::new(Api { store, access: options.access, advertise });
         let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
         let nudge = Arc::new(Nudge::start("store-nudge", address)?);
+        let unread = Seats::new(UNREAD);
         let mut server = Self {
             http: Arc::new(http),
             api,
@@ -98,6 +101,7 @@ impl Server {
                 api: Arc::clone(&server.api),
                 stop: Arc::clone(&server.stop),
                 nudge: Arc::clone(&nudge),
+                unread: Arc::clone(&unread),
                 park: park.clone(),
                 longest_wait: options.longest_wait,
             };
@@ -160,6 +164,8 @@ struct Worker {
     stop: Arc<AtomicBool>,
     /// Ends with the last worker.
     nudge: Arc<Nudge>,
+    /// Refused requests whose bodies are still to arrive.
+    unread: Arc<Seats>,
     park: Sender<Waiter>,
     longest_wait: Duration,
 }
@@ -176,11 +182,11 @@ impl Worker {
 
     fn serve(&self, mut request: tiny_http::Request) {
         self.nudge.see(request.remote_addr().copied());
-        let outcome = match read(&mut request) {
-            Ok(plain) => self.api.handle(&plain),
-            Err(reply) => Outcome::Answer(reply),
+        let plain = match self.read(&mut request) {
+            Ok(plain) => plain,
+            Err(reply) => return self.refuse(request, reply),
         };
-        match outcome {
+        match self.api.handle(&plain) {
             Outcome::Answer(reply) => respond(request, reply),
             Outcome::Park(wait) => {
                 let mut out = request.into_writer();
@@ -198,42 +204,66 @@ impl Worker {
             }
         }
     }
+
+    /// The request as plain data, or why it is not even looked at. Strangers' bodies are not read here, since their
+    /// senders decide how long that takes.
+    fn read(&self, request: &mut tiny_http::Request) -> Result<ApiRequest, Reply> {
+        let header = |name: &'static str| {
+            let found = request.headers().iter().find(|header| header.field.equiv(name));
+            found.map(|header| header.value.as_str().to_owned())
+        };
+        self.api.admit(header("Authorization").as_deref())?;
+        let is_form = header("Content-Type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+        let method = match request.method() {
+            tiny_http::Method::Get => Method::Get,
+            tiny_http::Method::Head => Method::Head,
+            tiny_http::Method::Put => Method::Put,
+            tiny_http::Method::Post => Method::Post,
+            tiny_http::Method::Delete => Method::Delete,
+            _ => Method::Other,
+        };
+        let target = request.url().to_owned();
+        let mut form = read_body(request)?;
+        if !is_form {
+            form.clear();
+        }
+        Ok(ApiRequest { method, target, form })
+    }
+
+    /// Answers, and waits for the rest of the body apart.
+    fn refuse(&self, request: tiny_http::Request, reply: Reply) {
+        let declared = request.body_length().unwrap_or(0);
+        if declared == 0 {
+            return respond(request, reply);
+        }
+        let Some(seat) = self.unread.take().filter(|_| declared <= DISCARD_LIMIT) else {
+            log::warn!("a refused body of {declared} bytes is not waited for: its connection is given up");
+            // Dropping the request would read its body first.
+            return std::mem::forget(request);
+        };
+        seat.apart("store-refusal", move || respond(request, reply));
+    }
 }
 
-/// The request as plain data, or why it is not even looked at.
-fn read(request: &mut tiny_http::Request) -> Result<ApiRequest, Reply> {
-    let header = |name: &'static str| {
-        let found = request.headers().iter().find(|header| header.field.equiv(name));
-        found.map(|header| header.value.as_str().to_owned())
-    };
-    let authorization = header("Authorization");
-    let is_form = header("Content-Type")
-        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-    let method = match request.method() {
-        tiny_http::Method::Get => Method::Get,
-        tiny_http::Method::Head => Method::Head,
-        tiny_http::Method::Put => Method::Put,
-        tiny_http::Method::Post => Method::Post,
-        tiny_http::Method::Delete => Method::Delete,
-        _ => Method::Other,
-    };
-    let target = request.url().to_owned();
+fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, Reply> {
     let too_large = || Reply::text(413, "the body is larger than 1 MiB\n");
-    if request.body_length().is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(too_large());
-    }
-    let mut form = Vec::new();
-    let limit = MAX_BODY_BYTES as u64 + 1;
-    if let Err(error) = request.as_reader().take(limit).read_to_end(&mut form) {
+    let chunked = request.headers().iter().any(|header| header.field.equiv("Transfer-Encoding"));
+    let limit = match request.body_length() {
+        Some(length) if length > MAX_BODY_BYTES => return Err(too_large()),
+        Some(length) => length,
+        None if chunked => MAX_BODY_BYTES + 1,
+        // Without either there is no body, and reading may take what comes after the request.
+        None => return Ok(Vec::new()),
+    };
+    let mut body = Vec::new();
+    if let Err(error) = request.as_reader().take(limit as u64).read_to_end(&mut body) {
         return Err(Reply::text(400, format!("the body could not be read: {}\n", error.kind())));
     }
-    if form.len() > MAX_BODY_BYTES {
+    if body.len() > MAX_BODY_BYTES {
         return Err(too_large());
     }
-    if !is_form {
-        form.clear();
-    }
-    Ok(ApiRequest { method, target, authorization, form })
+    Ok(body)
 }
 
 fn respond(request: tiny_http::Request, reply: Reply) {
