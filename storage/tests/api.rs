@@ -9,7 +9,7 @@ mod support {
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::iter;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ fn main() {
         test("a_large_body_is_refused", a_large_body_is_refused),
         test("a_terabyte_is_announced", a_terabyte_is_announced),
         test("strangers_and_refused_bodies_hold_no_worker", strangers_and_refused_bodies_hold_no_worker),
+        test("a_body_that_breaks_off_is_not_written", a_body_that_breaks_off_is_not_written),
         test("what_patroni_asks_first", what_patroni_asks_first),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -400,6 +401,17 @@ fn strangers_and_refused_bodies_hold_no_worker() {
     ];
     let _upgrading = check("Authorization: Basic dTpwOnc=\r\nConnection: upgrade\r\n", 201);
     assert_eq!(send(server.address(), "GET", "/version", "", Some("Basic dTpwOnc=")).status, 200);
+}
+
+/// A writer that died in the middle of its request left half a value, answered by 201.
+fn a_body_that_breaks_off_is_not_written() {
+    let (server, store) = serve(|_| {});
+    let mut raw = Raw::connect(server.address());
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000";
+    raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\n{form}\r\n\r\nvalue=half"));
+    raw.0.get_mut().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(raw.head().0, 400);
+    assert_eq!(store.get(&Key::parse("/a").unwrap()), Ok(None));
 }
 
 fn what_patroni_asks_first() {

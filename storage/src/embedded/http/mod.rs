@@ -263,6 +263,10 @@ fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, Reply> {
     if body.len() > MAX_BODY_BYTES {
         return Err(too_large());
     }
+    // The reader ends quietly where the connection does, and part of a value is not the value.
+    if request.body_length().is_some_and(|length| body.len() < length) {
+        return Err(Reply::text(400, "the body broke off\n"));
+    }
     Ok(body)
 }
 
