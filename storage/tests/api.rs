@@ -42,6 +42,7 @@ fn main() {
         test("a_terabyte_is_announced", a_terabyte_is_announced),
         test("strangers_and_refused_bodies_hold_no_worker", strangers_and_refused_bodies_hold_no_worker),
         test("a_body_that_breaks_off_is_not_written", a_body_that_breaks_off_is_not_written),
+        test("who_does_not_read_holds_up_nobody", who_does_not_read_holds_up_nobody),
         test("what_patroni_asks_first", what_patroni_asks_first),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -412,6 +413,44 @@ fn a_body_that_breaks_off_is_not_written() {
     raw.0.get_mut().shutdown(Shutdown::Write).unwrap();
     assert_eq!(raw.head().0, 400);
     assert_eq!(store.get(&Key::parse("/a").unwrap()), Ok(None));
+}
+
+/// One watcher that did not read its answer kept all the others from theirs, for ever.
+fn who_does_not_read_holds_up_nobody() {
+    let (server, store) = serve(|options| options.workers = 1);
+    let ask = |target: &str| {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("GET /v2/keys/{target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        raw
+    };
+    let watch = |target: &str| {
+        let mut raw = ask(target);
+        raw.head();
+        raw
+    };
+    // In JSON six times as long, and the event has the value before as well: more than the system takes for a reader
+    // that sleeps.
+    let large = vec![1; 1 << 20];
+    let put = |key: &str, value: &[u8]| {
+        store.put(&Key::parse(key).unwrap(), value, None, Expect::Anything).unwrap();
+    };
+    (0..4).for_each(|number| put(&format!("/large/{number}"), &large));
+    let _asleep: Vec<Raw> = (0..5).map(|_| watch("large/0?wait=true")).collect();
+    let mut awake = watch("small?wait=true");
+    put("/large/0", &large);
+    put("/small", b"1");
+    assert!(awake.chunk().contains(r#""value":"1""#));
+    // The only worker has to give up on the first before it comes to the second.
+    let _asleep_too = ask("large?recursive=true");
+    thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    let mut awake = ask("small");
+    awake.0.get_mut().set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    assert_eq!(awake.head().0, 200);
+    assert!(begun.elapsed() > Duration::from_secs(2), "the worker was not held up at all");
+    let begun = Instant::now();
+    server.shutdown();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
 fn what_patroni_asks_first() {

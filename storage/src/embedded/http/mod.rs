@@ -1,7 +1,8 @@
 //! The embedded store's door for other processes: the part of etcd's v2 API that Patroni and [`crate::EtcdV2`] use.
 //!
 //! [`api`] turns plain requests into answers and knows no socket; this file is the only one that knows `tiny_http`,
-//! which gives each connection a thread and has no read timeout: a door for trusted networks.
+//! which gives each connection a thread and has no read timeout: a door for trusted networks. Who does not read is
+//! waited for a bounded time; who asks more on a connection on which a watch waits holds a worker until that is over.
 //!
 //! It differs from etcd on purpose: a refresh keeps the index, keys that begin with `_` are not hidden, what is
 //! compared is not told in errors, and everything asks for user and password.
@@ -14,7 +15,8 @@ mod request;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -35,6 +37,11 @@ use crate::{ClientAccess, Embedded};
 const MAX_BODY_BYTES: usize = 1 << 20;
 /// How many refused bodies may be waited for at the same time.
 const UNREAD: usize = 64;
+/// How many answers to watches may be on their way apart from the others.
+const SLOW: usize = 64;
+/// How long a write waits for a reader that takes nothing. An answer is given up after up to three of them: a write of
+/// which the system has taken a part has not failed yet.
+const WRITE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -59,7 +66,9 @@ impl ServerOptions {
     }
 }
 
-/// The served API. Dropping it ends it: what waits is told so, and its threads are joined.
+/// The served API. Dropping it ends it: what waits is told so, and its threads are joined. What is asked afterwards on
+/// a connection that was kept is not answered, since `tiny_http` has no way to close one: its client's own timeout, or
+/// the end of the process, which is seldom far then, ends that.
 pub struct Server {
     http: Arc<tiny_http::Server>,
     api: Arc<Api>,
@@ -67,6 +76,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
+    slow: Arc<Seats>,
 }
 
 impl Server {
@@ -76,6 +86,7 @@ impl Server {
     /// What the system says of the listener or of making threads.
     pub fn start(store: Arc<Embedded>, listener: TcpListener, options: ServerOptions) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        bound_writes(&listener)?;
         let advertise = match options.advertise {
             urls if urls.is_empty() => vec![format!("http://{address}")],
             urls => urls,
@@ -91,10 +102,11 @@ impl Server {
             stop: Arc::default(),
             threads: Vec::new(),
             workers: options.workers.max(1),
+            slow: Seats::new(SLOW),
         };
         let (park, arrivals) = bounded(MAX_WAITERS);
-        let (api, stop) = (Arc::clone(&server.api), Arc::clone(&server.stop));
-        server.spawn("store-watches", move || parked::run(&api, &arrivals, &stop))?;
+        let (api, stop, slow) = (Arc::clone(&server.api), Arc::clone(&server.stop), Arc::clone(&server.slow));
+        server.spawn("store-watches", move || parked::run(&api, &arrivals, &stop, &slow))?;
         for _ in 0..server.workers {
             let worker = Worker {
                 http: Arc::clone(&server.http),
@@ -149,6 +161,9 @@ impl Drop for Server {
                 log::error!("a thread of the embedded store's API had panicked");
             }
         }
+        if !self.slow.wait_until_empty(WRITE_PATIENCE * 3) {
+            log::warn!("a watcher of the embedded store reads too slowly to be told that it ended");
+        }
     }
 }
 
@@ -156,6 +171,13 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// `tiny_http` offers no timeouts, but a connection has those of the listener that it came by. Of writing only: one of
+/// reading would be one of accepting as well, which `tiny_http` takes for the listener's end.
+fn bound_writes(listener: &TcpListener) -> io::Result<()> {
+    // Another handle of the same socket, of the type that has the option.
+    TcpStream::from(OwnedFd::from(listener.try_clone()?)).set_write_timeout(Some(WRITE_PATIENCE))
 }
 
 struct Worker {
@@ -283,7 +305,9 @@ fn respond(request: tiny_http::Request, reply: Reply) {
         io::Cursor::new(body),
         Some(length),
         None,
-    );
+    )
+    // What is sent in chunks ends in another one, which has to be waited for as well where nobody reads.
+    .with_chunked_threshold(usize::MAX);
     if let Err(error) = request.respond(response) {
         log::debug!("a client of the embedded store's API had gone: {error}");
     }
