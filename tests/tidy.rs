@@ -30,6 +30,7 @@ const IMPORTS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("config", &["model"]),
+    // Of storage no more than its errors, which become statuses, and what both HTTP doors need around `tiny_http`.
     ("api", &["broker", "model", "storage"]),
     ("broker", &["services", "state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),
     ("services", &["state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use storage::door::Seat;
 
 use super::refusal::Refusal;
-use super::seats::Seat;
 use crate::broker::Outcome;
 use crate::model::{InstanceId, OperationId};
 

@@ -12,13 +12,11 @@ mod auth;
 mod body;
 mod endpoints;
 mod message;
-mod nudge;
 mod orders;
 mod query;
 mod readiness;
 mod refusal;
 mod routes;
-mod seats;
 mod server;
 
 pub use message::{Answer, Head, Parked, Response};
@@ -28,12 +26,13 @@ pub use server::{Server, ServerError};
 use std::sync::Arc;
 use std::time::Duration;
 
+use storage::door::Seats;
+
 use crate::model::{Catalog, Secret};
 use auth::Credentials;
 use readiness::Readiness;
 use refusal::Refusal;
 use routes::{Call, Route};
-use seats::Seats;
 
 /// How many synchronous requests may wait for their operations at the same time; each holds a connection.
 const SEATS: usize = 256;

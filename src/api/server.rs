@@ -15,11 +15,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
+use storage::door::{DISCARD_LIMIT, Nudge, Seats};
 
 use super::message::{Answer, Head, Parked, Response};
-use super::nudge::Nudge;
 use super::refusal::Refusal;
-use super::seats::{Seat, Seats};
 use super::{Admitted, Api};
 use crate::broker::Outcome;
 
@@ -29,8 +28,6 @@ const WORKERS: usize = 16;
 const BODY_LIMIT: usize = 1024 * 1024;
 /// How many refused bodies may be waited for at the same time.
 const UNREAD: usize = 64;
-/// `tiny_http` reserves memory for the whole of a body that it discards; nobody may ask for more of it than this.
-const DISCARD_LIMIT: usize = 256 * 1024 * 1024;
 
 /// Why there is no server.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl Server {
         let http =
             tiny_http::Server::from_listener(listener, None).map_err(|error| wrong(error.to_string()))?;
         let http = Arc::new(http);
-        let nudge = Nudge::start(address).map_err(|error| wrong(error.to_string()))?;
+        let nudge = Nudge::start("api-nudge", address).map_err(|error| wrong(error.to_string()))?;
         let (unread, stopping) = (Seats::new(UNREAD), AtomicBool::new(false));
         let door = Arc::new(Door { api, nudge, unread, stopping });
         // Made first, so that a thread that is refused stops those before it.
@@ -194,7 +191,7 @@ impl Door {
             // Dropping the request would read its body first.
             return std::mem::forget(pending.request);
         };
-        apart(seat, move || send(pending, &response, true));
+        seat.apart("api-apart", move || send(pending, &response, true));
     }
 
     fn park(self: &Arc<Self>, pending: Pending, parked: Parked) {
@@ -218,24 +215,13 @@ impl Waiting {
     fn finish(&mut self, outcome: Outcome) {
         let Some((pending, parked)) = self.0.take() else { return };
         let (response, seat) = parked.answer(outcome);
-        apart(seat, move || send(pending, &response, false));
+        seat.apart("api-apart", move || send(pending, &response, false));
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.finish(Outcome::Stopping);
-    }
-}
-
-/// Runs on a short-lived thread, of which there are no more than seats.
-fn apart(seat: Seat, act: impl FnOnce() + Send + 'static) {
-    let begun = thread::Builder::new().name("api-apart".to_owned()).spawn(move || {
-        act();
-        drop(seat);
-    });
-    if let Err(error) = begun {
-        error!("a request is not answered, since the system gives no thread: {error}");
     }
 }
 

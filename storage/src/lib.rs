@@ -4,11 +4,13 @@
 //! - [`Key`], [`Entry`], [`Listing`], [`Changes`]: what goes in and comes out.
 //! - [`Store`]: the contract every engine keeps, proven by one suite in `tests/contract.rs`.
 //! - [`Embedded`], with [`embedded::http`] as its door for other processes, and [`EtcdV2`]: the engines.
+//! - [`door`]: what `tiny_http` needs around it, here and in the broker's own API.
 //! - [`ClientAccess`]: what another program needs in order to use the same store.
 //! - [`Clock`]: where time comes from, so that tests may bring their own.
 
 mod access;
 mod clock;
+pub mod door;
 pub mod embedded;
 pub mod etcd_v2;
 mod key;

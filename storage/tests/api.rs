@@ -7,8 +7,10 @@ mod support {
     pub mod etcd;
 }
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::iter;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,8 +36,13 @@ fn main() {
             "watches_hold_no_worker_and_end_with_the_server",
             watches_hold_no_worker_and_end_with_the_server,
         ),
+        test("no_connection_of_a_burst_is_forgotten", no_connection_of_a_burst_is_forgotten),
         test("a_watch_is_over_after_the_longest_wait", a_watch_is_over_after_the_longest_wait),
         test("a_large_body_is_refused", a_large_body_is_refused),
+        test("a_terabyte_is_announced", a_terabyte_is_announced),
+        test("strangers_and_refused_bodies_hold_no_worker", strangers_and_refused_bodies_hold_no_worker),
+        test("a_body_that_breaks_off_is_not_written", a_body_that_breaks_off_is_not_written),
+        test("who_does_not_read_holds_up_nobody", who_does_not_read_holds_up_nobody),
         test("what_patroni_asks_first", what_patroni_asks_first),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -259,9 +266,7 @@ fn watches_hold_no_worker_and_end_with_the_server() {
     let address = server.address();
     let watch =
         || thread::spawn(move || send(address, "GET", "/v2/keys/w?wait=true&recursive=true", "", None));
-    // tiny_http 0.12 may leave one of several connections that come at the same moment to wait for another's end.
-    let apart = Duration::from_millis(20);
-    let watchers: Vec<_> = (0..20).map(|_| (thread::sleep(apart), watch()).1).collect();
+    let watchers: Vec<_> = (0..20).map(|_| watch()).collect();
     thread::sleep(Duration::from_millis(300));
     let begun = Instant::now();
     assert_eq!(send(address, "PUT", "/v2/keys/other", "value=1", None).status, 201);
@@ -284,6 +289,72 @@ fn watches_hold_no_worker_and_end_with_the_server() {
     assert!(store.get(&Key::parse("/w/x").unwrap()).unwrap().is_some(), "the store goes on");
 }
 
+/// tiny_http left two connections of a burst to one idle thread, which did not look at the second before the first
+/// one ended: Patroni lost its lease while it waited. Every round but the first finds threads that are idle.
+fn no_connection_of_a_burst_is_forgotten() {
+    let (server, store) = serve(|_| {});
+    for round in 0..10 {
+        let arrived = Barrier::new(50);
+        let asked: Vec<(usize, Raw)> = thread::scope(|scope| {
+            let ask = |number: usize| {
+                let target = if number.is_multiple_of(2) { "/version" } else { "/v2/keys/w?wait=true" };
+                arrived.wait();
+                let mut raw = Raw::connect(server.address());
+                let begun = Instant::now();
+                raw.send(&format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+                // Of a watch, the head.
+                assert_eq!(raw.head().0, 200);
+                assert!(begun.elapsed() < Duration::from_secs(3), "{target} waited {:?}", begun.elapsed());
+                (number, raw)
+            };
+            let asking: Vec<_> = (0..50).map(|number| scope.spawn(move || ask(number))).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        store.put(&Key::parse("/w").unwrap(), round.to_string().as_bytes(), None, Expect::Anything).unwrap();
+        for (_, mut watcher) in asked.into_iter().filter(|(number, _)| !number.is_multiple_of(2)) {
+            assert!(watcher.chunk().contains(&format!("\"value\":\"{round}\"")));
+        }
+    }
+}
+
+/// A connection on which nothing is sent or read but what a test says.
+struct Raw(BufReader<TcpStream>);
+
+impl Raw {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("an answer in time");
+        line.trim_end().to_owned()
+    }
+
+    /// The status, and the length if it is told.
+    fn head(&mut self) -> (u16, usize) {
+        let status = self.line().split(' ').nth(1).expect("a status line").parse().unwrap();
+        let headers: Vec<String> =
+            iter::from_fn(|| Some(self.line()).filter(|line| !line.is_empty())).collect();
+        let length = headers.iter().find_map(|header| header.strip_prefix("Content-Length: "));
+        (status, length.map_or(0, |length| length.parse().unwrap()))
+    }
+
+    /// The one chunk of a watch's answer, without what JSON has no use for.
+    fn chunk(&mut self) -> String {
+        let length = usize::from_str_radix(&self.line(), 16).unwrap();
+        let mut chunk = vec![0; length];
+        self.0.read_exact(&mut chunk).unwrap();
+        String::from_utf8(chunk).unwrap()
+    }
+}
+
 fn a_watch_is_over_after_the_longest_wait() {
     let (server, _store) = serve(|options| options.longest_wait = Duration::from_millis(200));
     let begun = Instant::now();
@@ -301,6 +372,85 @@ fn a_large_body_is_refused() {
     check((1 << 20) + 1, 413);
     assert_eq!(store.get(&Key::parse("/a").unwrap()), Ok(None));
     check(1 << 20, 201);
+}
+
+/// tiny_http reserves memory for the whole of a body that it discards: a length of a terabyte ended the process.
+fn a_terabyte_is_announced() {
+    let (server, _store) = serve(|options| options.workers = 1);
+    for length in ["1000000000000", "18446744073709551615", "99999999999999999999999"] {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"));
+    }
+    assert_eq!(send(server.address(), "GET", "/version", "", None).status, 200);
+}
+
+fn strangers_and_refused_bodies_hold_no_worker() {
+    let (server, _store) = serve(|options| {
+        *options = ServerOptions::basic("u", "p:w");
+        options.workers = 1;
+    });
+    let check = |headers: &str, status: u16| {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\n{headers}\r\n"));
+        assert_eq!(raw.head().0, status, "{headers}");
+        raw
+    };
+    let _silent = [
+        check("Content-Length: 5000\r\n", 401),
+        check("Content-Length: 5000000\r\n", 401),
+        check("Authorization: Basic dTpwOnc=\r\nContent-Length: 5000000\r\n", 413),
+    ];
+    let _upgrading = check("Authorization: Basic dTpwOnc=\r\nConnection: upgrade\r\n", 201);
+    assert_eq!(send(server.address(), "GET", "/version", "", Some("Basic dTpwOnc=")).status, 200);
+}
+
+/// A writer that died in the middle of its request left half a value, answered by 201.
+fn a_body_that_breaks_off_is_not_written() {
+    let (server, store) = serve(|_| {});
+    let mut raw = Raw::connect(server.address());
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000";
+    raw.send(&format!("PUT /v2/keys/a HTTP/1.1\r\nHost: x\r\n{form}\r\n\r\nvalue=half"));
+    raw.0.get_mut().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(raw.head().0, 400);
+    assert_eq!(store.get(&Key::parse("/a").unwrap()), Ok(None));
+}
+
+/// One watcher that did not read its answer kept all the others from theirs, for ever.
+fn who_does_not_read_holds_up_nobody() {
+    let (server, store) = serve(|options| options.workers = 1);
+    let ask = |target: &str| {
+        let mut raw = Raw::connect(server.address());
+        raw.send(&format!("GET /v2/keys/{target} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        raw
+    };
+    let watch = |target: &str| {
+        let mut raw = ask(target);
+        raw.head();
+        raw
+    };
+    // In JSON six times as long, and the event has the value before as well: more than the system takes for a reader
+    // that sleeps.
+    let large = vec![1; 1 << 20];
+    let put = |key: &str, value: &[u8]| {
+        store.put(&Key::parse(key).unwrap(), value, None, Expect::Anything).unwrap();
+    };
+    (0..4).for_each(|number| put(&format!("/large/{number}"), &large));
+    let _asleep: Vec<Raw> = (0..5).map(|_| watch("large/0?wait=true")).collect();
+    let mut awake = watch("small?wait=true");
+    put("/large/0", &large);
+    put("/small", b"1");
+    assert!(awake.chunk().contains(r#""value":"1""#));
+    // The only worker has to give up on the first before it comes to the second.
+    let _asleep_too = ask("large?recursive=true");
+    thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    let mut awake = ask("small");
+    awake.0.get_mut().set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    assert_eq!(awake.head().0, 200);
+    assert!(begun.elapsed() > Duration::from_secs(2), "the worker was not held up at all");
+    let begun = Instant::now();
+    server.shutdown();
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }
 
 fn what_patroni_asks_first() {

@@ -10,11 +10,11 @@ pub(super) mod unbind;
 pub(super) mod update;
 
 use serde_json::json;
+use storage::door::Seat;
 
 use super::Api;
 use super::message::{Answer, Parked, Response};
 use super::refusal::Refusal;
-use super::seats::Seat;
 use crate::broker::{Accepted, BrokerError};
 use crate::model::{InstanceId, InvalidId, PlanId, ServiceId};
 

@@ -62,13 +62,18 @@ struct Member<'a> {
 }
 
 impl Api {
-    /// Answers `request`, or lets it wait.
-    pub(super) fn handle(&self, request: &ApiRequest) -> Outcome {
-        if !self.access.admits(request.authorization.as_deref()) {
-            let mut reply = ApiError::unauthorized().into_reply();
-            reply.headers.push(("WWW-Authenticate", "Basic realm=\"store\"".to_owned()));
-            return Outcome::Answer(reply);
+    /// Whether the sender of this `Authorization` header may come in; otherwise, what it is told.
+    pub(super) fn admit(&self, authorization: Option<&str>) -> Result<(), Reply> {
+        if self.access.admits(authorization) {
+            return Ok(());
         }
+        let mut reply = ApiError::unauthorized().into_reply();
+        reply.headers.push(("WWW-Authenticate", "Basic realm=\"store\"".to_owned()));
+        Err(reply)
+    }
+
+    /// Answers `request`, whose sender was admitted, or lets it wait.
+    pub(super) fn handle(&self, request: &ApiRequest) -> Outcome {
         let path = request.path();
         if let Some(raw) = path.strip_prefix("/v2/keys")
             && (raw.is_empty() || raw.starts_with('/'))

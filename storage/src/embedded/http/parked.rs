@@ -1,4 +1,5 @@
-//! Long polls that wait: one thread answers them all, so that none holds a worker.
+//! Long polls that wait: one thread answers them all, so that none holds a worker. Only answers that a reader could
+//! hold up are sent apart from it.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use super::super::change::Event;
 use super::api::{Api, Wait};
 use super::reply::Body;
 use crate::Deadline;
+use crate::door::Seats;
 
 /// A long poll with the rest of its connection. The head of its answer has been sent.
 pub(super) struct Waiter {
@@ -22,8 +24,11 @@ pub(super) struct Waiter {
 /// How many may wait; one more is told at once that its wait is over.
 pub(super) const MAX_WAITERS: usize = 4096;
 
-/// Runs until `stop`; whoever sets it rings the history's bell.
-pub(super) fn run(api: &Arc<Api>, arrivals: &Receiver<Waiter>, stop: &AtomicBool) {
+/// The system takes answers up to this size whether they are read or not: nothing but heads went out before.
+const SMALL_BYTES: usize = 4 << 10;
+
+/// Runs until `stop`; whoever sets it rings the history's bell. Large answers take one of the `slow` seats.
+pub(super) fn run(api: &Arc<Api>, arrivals: &Receiver<Waiter>, stop: &AtomicBool, slow: &Arc<Seats>) {
     let history = &api.store.shared.history;
     let mut waiting: Vec<Waiter> = Vec::new();
     let mut recent = history.look();
@@ -57,14 +62,14 @@ pub(super) fn run(api: &Arc<Api>, arrivals: &Receiver<Waiter>, stop: &AtomicBool
         } else {
             drop(recent);
             for (waiter, event) in answers {
-                finish(api, waiter, event);
+                finish(api, waiter, event, slow);
             }
             recent = history.look();
         }
     }
     drop(recent);
     waiting.extend(arrivals.try_iter());
-    waiting.into_iter().for_each(|waiter| finish(api, waiter, None));
+    waiting.into_iter().for_each(|waiter| finish(api, waiter, None, slow));
 }
 
 /// Sends the head of an answer whose body comes later, so that its reader knows the index it waits from.
@@ -78,7 +83,7 @@ pub(super) fn send_head(out: &mut dyn Write, wait: &Wait) -> io::Result<()> {
     out.flush()
 }
 
-fn finish(api: &Api, mut waiter: Waiter, event: Option<Event>) {
+fn finish(api: &Api, waiter: Waiter, event: Option<Event>, slow: &Arc<Seats>) {
     let mut body = String::new();
     if let Some(event) = event {
         let text = serde_json::to_string(&Body::event(event, &*api.store.shared.clock))
@@ -86,8 +91,17 @@ fn finish(api: &Api, mut waiter: Waiter, event: Option<Event>) {
         body = format!("{:x}\r\n{text}\n\r\n", text.len() + 1);
     }
     body.push_str("0\r\n\r\n");
+    // Without a seat the others wait, but no longer than a write may.
+    let seat = if body.len() > SMALL_BYTES { slow.take() } else { None };
+    match seat {
+        Some(seat) => seat.apart("store-answer", move || send_body(waiter, &body)),
+        None => send_body(waiter, &body),
+    }
+}
+
+fn send_body(mut waiter: Waiter, body: &str) {
     // A reader that has gone away needs no answer.
     if let Err(error) = waiter.out.write_all(body.as_bytes()).and_then(|()| waiter.out.flush()) {
-        log::debug!("a watcher of {} had gone: {error}", waiter.wait.key);
+        log::debug!("a watcher of {} had gone or did not read: {error}", waiter.wait.key);
     }
 }

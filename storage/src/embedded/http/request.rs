@@ -19,14 +19,12 @@ pub enum Method {
     Other,
 }
 
-/// One request, whichever door it came through.
+/// One request of somebody who was admitted, whichever door it came through.
 pub struct ApiRequest {
     /// What to do.
     pub method: Method,
     /// Path and query as sent.
     pub target: String,
-    /// The `Authorization` header.
-    pub authorization: Option<String>,
     /// The body, if it is a form; otherwise empty.
     pub form: Vec<u8>,
 }

@@ -3,8 +3,7 @@
 //! Its pool counts an idle thread until that thread has woken up. Of two connections that arrive in between, both are
 //! left to the one thread, and the second is not looked at before some other connection ends, which may be hours. A
 //! connection that comes and goes at once frees a thread, which then looks at what was left. So one is made whenever a
-//! new connection has been seen, since they come in bursts, and once a second besides, for those that came alone. Goes
-//! with `tiny_http`.
+//! new connection has been seen, since they come in bursts, and once a second besides, for those that came alone.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -23,24 +22,27 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 4096;
 
 /// The thread that nudges. Dropping it ends it.
-pub(super) struct Nudge {
+#[derive(Debug)]
+pub struct Nudge {
     seen: Mutex<HashSet<SocketAddr>>,
     wake: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Nudge {
-    /// Nudges the server that listens there.
-    pub(super) fn start(listening: SocketAddr) -> std::io::Result<Self> {
+    /// Nudges the server that listens there, on a thread of this name.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(name: &str, listening: SocketAddr) -> std::io::Result<Self> {
         let (wake, woken) = bounded(1);
         let address = reachable(listening);
-        let thread =
-            thread::Builder::new().name("api-nudge".to_owned()).spawn(move || run(address, &woken))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(address, &woken))?;
         Ok(Self { seen: Mutex::default(), wake: Some(wake), thread: Some(thread) })
     }
 
     /// Hears of every request's sender.
-    pub(super) fn see(&self, sender: Option<SocketAddr>) {
+    pub fn see(&self, sender: Option<SocketAddr>) {
         let Some(sender) = sender else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.insert(sender) {
@@ -59,7 +61,7 @@ impl Drop for Nudge {
     fn drop(&mut self) {
         drop(self.wake.take());
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            log::error!("the API's nudging thread died");
+            log::error!("the thread that nudges a listener died");
         }
     }
 }

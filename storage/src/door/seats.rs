@@ -1,35 +1,42 @@
-//! How many synchronous requests wait at the same time, counted so that they have a bound, and so that somebody can
-//! wait for the last one.
+//! How many requests wait apart from the workers at the same time, counted so that they have a bound, and so that
+//! somebody can wait for the last one.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A counted number of places.
-pub(super) struct Seats {
+#[derive(Debug)]
+pub struct Seats {
     free: Mutex<usize>,
     all: usize,
     freed: Condvar,
 }
 
 /// One place, given back when it is dropped.
-pub(super) struct Seat {
+#[derive(Debug)]
+pub struct Seat {
     seats: Arc<Seats>,
 }
 
 impl Seats {
-    pub(super) fn new(all: usize) -> Arc<Self> {
+    /// So many, all of them free.
+    #[must_use]
+    pub fn new(all: usize) -> Arc<Self> {
         Arc::new(Self { free: Mutex::new(all), all, freed: Condvar::new() })
     }
 
     /// A place, if one is free.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
+    #[must_use]
+    pub fn take(self: &Arc<Self>) -> Option<Seat> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         *free = free.checked_sub(1)?;
         Some(Seat { seats: Arc::clone(self) })
     }
 
     /// Waits until every place is free; false when `patience` is over before.
-    pub(super) fn wait_until_empty(&self, patience: Duration) -> bool {
+    #[must_use]
+    pub fn wait_until_empty(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         while *free < self.all {
@@ -40,6 +47,19 @@ impl Seats {
             free = self.freed.wait_timeout(free, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+}
+
+impl Seat {
+    /// Runs on a short-lived thread, of which there are no more than seats. Without a thread, `act` is dropped.
+    pub fn apart(self, name: &str, act: impl FnOnce() + Send + 'static) {
+        let begun = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            act();
+            drop(self);
+        });
+        if let Err(error) = begun {
+            log::error!("a request is not answered, since the system gives no thread: {error}");
+        }
     }
 }
 
