@@ -36,7 +36,7 @@ struct Troubles {
 
 impl Task<'_> {
     pub(super) fn await_members(&self, wanted: u32) -> Result<(), StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
+        let driver = self.core.driver_of(self.record);
         let watching = self.core.members.watch(&driver, self.record)?;
         let mut last = watching.first().clone();
         let mut troubles = Troubles::default();
@@ -118,7 +118,7 @@ impl Task<'_> {
         node: &NodeRecord,
         state: Option<&ContainerState>,
     ) -> Result<Result<(), CellError>, StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
+        let driver = self.core.driver_of(self.record);
         let spec = self.spec(&node.node_id)?;
         let was_started = matches!(state, Some(ContainerState::Exited { .. } | ContainerState::Other(_)));
         warn!("instance {}: {} on {} is {state:?}", self.record.instance_id, spec.name, node.backend_id);
@@ -134,7 +134,7 @@ impl Task<'_> {
 
     /// Every container runs, the mark of a first start stands, and no member is at it: whoever was has lost it.
     fn clear_stalled_start(&self, troubles: &mut Troubles) -> Result<(), StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
+        let driver = self.core.driver_of(self.record);
         if driver.holds_data(self.record)? || driver.progress(self.record)?.leader.is_some() {
             troubles.stalled_since = None;
             return Ok(());

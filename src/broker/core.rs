@@ -121,10 +121,14 @@ impl Core {
         })
     }
 
-    /// The driver and plan of a record. A record whose plan has left the catalog cannot be worked on.
-    pub(super) fn driver_of(&self, record: &InstanceRecord) -> Result<(Arc<dyn Driver>, &Plan), BrokerError> {
-        let (service, plan) = self.offering(&record.service_id, &record.plan_id)?;
-        Ok((self.drivers.of(service.driver), plan))
+    /// The driver of a record, also when its plan has left the catalog.
+    pub(super) fn driver_of(&self, record: &InstanceRecord) -> Arc<dyn Driver> {
+        self.drivers.of(record.driver)
+    }
+
+    /// The plan of a record. Without it no container can be made; everything else goes on.
+    pub(super) fn plan_of(&self, record: &InstanceRecord) -> Result<&Plan, BrokerError> {
+        self.offering(&record.service_id, &record.plan_id).map(|(_, plan)| plan)
     }
 
     /// The cell with this guid.

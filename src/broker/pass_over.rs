@@ -59,7 +59,7 @@ impl Core {
         record: &InstanceRecord,
         given_up: &NodeRecord,
     ) -> Result<Option<NodeRecord>, StepError> {
-        let (driver, plan) = self.driver_of(record)?;
+        let (driver, plan) = (self.driver_of(record), self.plan_of(record)?);
         let order =
             driver.order(plan, &record.parameters).map_err(|error| StepError::Failed(error.reason))?;
         let tried = record.operation.iter().flat_map(|operation| &operation.passed_over);

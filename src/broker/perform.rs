@@ -26,10 +26,7 @@ impl Task<'_> {
             Step::AwaitMembers { running } => self.await_members(*running),
             Step::AwaitRoute => self.await_route(),
             Step::RemoveNode { node, cell } => self.remove_node(node, cell),
-            Step::ForgetMembers => {
-                let (driver, _) = self.core.driver_of(self.record)?;
-                Ok(driver.forget(self.record)?)
-            }
+            Step::ForgetMembers => Ok(self.core.driver_of(self.record).forget(self.record)?),
             Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
             Step::WithdrawRoute => {
                 self.core.allocations.withdraw(instance)?;
@@ -71,11 +68,11 @@ impl Task<'_> {
 
     /// The container of one of the record's nodes.
     pub(super) fn spec(&self, node: &NodeId) -> Result<ContainerSpec, StepError> {
-        let (driver, plan) = self.core.driver_of(self.record)?;
+        let plan = self.core.plan_of(self.record)?;
         let Some(node) = self.record.node(node) else {
             return Err(StepError::Failed(format!("the record has no node {node}")));
         };
-        Ok(driver.container(plan, self.record, node))
+        Ok(self.core.driver_of(self.record).container(plan, self.record, node))
     }
 
     /// Removes what a node has: its container and volumes, its place in the index, its ports.

@@ -49,7 +49,9 @@ impl Core {
         plan: &Plan,
     ) -> Result<Accepted, BrokerError> {
         let steps = scheduler::provision(&record.containers());
-        let operation = self.new_operation(OperationKind::Provision, steps, plan, request.accepts_incomplete);
+        let limit_s = plan.maximum_polling_duration_s;
+        let operation =
+            self.new_operation(OperationKind::Provision, steps, limit_s, request.accepts_incomplete);
         let id = operation.id.clone();
         record.operation = Some(operation);
         let noted = self.note_pending(&request.instance);
@@ -78,7 +80,7 @@ impl Core {
         &self,
         kind: OperationKind,
         steps: Vec<scheduler::Step>,
-        plan: &Plan,
+        limit_s: u64,
         accepts_incomplete: bool,
     ) -> OperationRecord {
         let now = self.now_ms();
@@ -92,7 +94,7 @@ impl Core {
             failure: None,
             description: String::new(),
             started_ms: now,
-            deadline_ms: now.saturating_add(plan.maximum_polling_duration_s.saturating_mul(1000)),
+            deadline_ms: now.saturating_add(limit_s.saturating_mul(1000)),
             answer_by_ms: (!accepts_incomplete).then_some(answer_by),
             passed_over: Vec::new(),
         }
@@ -112,6 +114,7 @@ impl Core {
             instance_id: request.instance.clone(),
             service_id: service.id.clone(),
             plan_id: plan.id.clone(),
+            driver: service.driver,
             organization_guid: request.organization_guid.clone(),
             space_guid: request.space_guid.clone(),
             admin_credentials: credentials.admin,

@@ -19,7 +19,7 @@ use patroni_broker::model::{
     PlanSettings, PortRange, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
-use patroni_broker::state::{InstanceRecord, Instances, Stored, keys};
+use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
 use serde_json::{Map, Value};
 use storage::embedded::{Embedded, Options};
 use storage::{Expect, Key, Store, SystemClock};
@@ -32,6 +32,8 @@ pub struct Lab {
     pub engine: Arc<FakeEngine>,
     pub cells: Vec<Arc<FakeCell>>,
     pub patroni: FakePatroni,
+    /// What the next broker to be started offers.
+    pub catalog: Catalog,
     broker: Option<Broker>,
 }
 
@@ -62,7 +64,7 @@ impl Lab {
             })
             .collect();
         let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine));
-        let mut lab = Self { store, engine, cells, patroni, broker: None };
+        let mut lab = Self { store, engine, cells, patroni, catalog: catalog(), broker: None };
         lab.start();
         lab
     }
@@ -79,7 +81,7 @@ impl Lab {
         let parts = Parts {
             store: Arc::clone(&self.store),
             cells,
-            catalog: catalog(),
+            catalog: self.catalog.clone(),
             drivers: Drivers::new(Arc::clone(&self.store), access, "test"),
             clock: Arc::new(SystemClock),
             mint: Arc::new(RandomMint),
@@ -147,6 +149,18 @@ impl Lab {
 
     pub fn record(&self, instance: &str) -> Option<Stored<InstanceRecord>> {
         Instances::new(Arc::clone(&self.store)).load(&id(instance)).unwrap()
+    }
+
+    /// Stops the broker and takes a finished operation back to one of its steps, as a broker that died before it
+    /// recorded the step leaves it.
+    pub fn rewind(&mut self, instance: &str, done: usize) {
+        self.stop();
+        let mut record = self.record(instance).unwrap();
+        let operation = record.value.operation.as_mut().unwrap();
+        (operation.done, operation.state) = (done, OperationState::InProgress);
+        (operation.description, operation.answer_by_ms) = (String::new(), None);
+        Instances::new(Arc::clone(&self.store)).save(record).unwrap();
+        self.store.put(&keys::pending(&id(instance)), b"0", None, Expect::Anything).unwrap();
     }
 
     /// Running containers as `cell`, sorted.

@@ -5,5 +5,6 @@
 mod bindings;
 mod journal;
 mod lab;
+mod leftovers;
 mod orders;
 mod troubles;
