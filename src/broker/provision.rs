@@ -1,5 +1,7 @@
 //! Takes an order: checks it, chooses cells and ports, and records all of it before anything is made.
 
+use std::time::Duration;
+
 use log::{info, warn};
 use storage::StoreError;
 
@@ -13,6 +15,9 @@ use crate::state::{
     FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
 };
 
+/// How long a request waits for one that orders the same at the same moment and has claimed ports already.
+const SIBLING: Duration = Duration::from_millis(50);
+
 impl Core {
     pub(super) fn provision(&self, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
         let (service, plan) = self.offering(&request.service, &request.plan)?;
@@ -20,6 +25,7 @@ impl Core {
         let order = driver
             .order(plan, &request.parameters)
             .map_err(|error| BrokerError::InvalidParameters { reason: error.reason })?;
+        let mut last = BrokerError::Busy;
         for _ in 0..CONFLICTS {
             if let Some(record) = self.instances.load(&request.instance)? {
                 return same_order(&record.value, request);
@@ -28,18 +34,23 @@ impl Core {
             let mut record = self.new_record(request, &*driver, service, plan);
             if let Err(error) = self.claim_everything(&mut record, &cells, driver.container_ports()) {
                 self.release_everything(&record);
-                // Who ordered the same at the same moment may hold what is missing: then it is theirs that counts.
+                // Who ordered the same at the same moment may hold what is missing, with a record or on the way to
+                // one: then it is theirs that counts.
                 if self.instances.load(&request.instance)?.is_some() {
                     continue;
                 }
-                return Err(error);
+                if !self.ports.holds_public(&request.instance)? {
+                    return Err(error);
+                }
+                last = error;
+                std::thread::sleep(SIBLING);
             }
             match self.record_provision(record, request, plan) {
                 Err(BrokerError::Store(StoreError::Conflict)) => {}
                 answer => return answer,
             }
         }
-        Err(BrokerError::Busy)
+        Err(last)
     }
 
     fn record_provision(

@@ -86,6 +86,17 @@ impl PortPool {
         Err(PortError::Exhausted { range: format!("routing.ports {}", self.public) })
     }
 
+    /// Whether a public port is claimed for this instance, by whomever.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn holds_public(&self, instance: &InstanceId) -> Result<bool, StoreError> {
+        let entries = self.store.list(&keys::public_claims())?.entries;
+        let mut claims =
+            entries.iter().filter_map(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
+        Ok(claims.any(|claim| claim.instance == *instance))
+    }
+
     /// Claims `count` ports of a cell's range, the lowest free ones.
     ///
     /// # Errors
