@@ -15,14 +15,10 @@ use crate::model::{ContainerName, NodeId};
 use crate::patroni::Progress;
 use crate::state::NodeRecord;
 
-/// How often the containers of members that do not run are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a node's container may be made or started again in one wait.
 const ATTEMPTS: u32 = 3;
 /// How long an engine may go on restarting a container before that is a failure.
 const RESTARTING: Duration = Duration::from_secs(20);
-/// How long the mark of a first start may stand with nobody at work on it.
-const STALLED_START: Duration = Duration::from_secs(10);
 /// How many of a container's last lines go into a failure's message.
 const LOG_LINES: u32 = 5;
 
@@ -40,7 +36,8 @@ impl Task<'_> {
         let watching = self.core.members.watch(&driver, self.record)?;
         let mut last = watching.first().clone();
         let mut troubles = Troubles::default();
-        let mut look = Instant::now() + LOOK_EVERY;
+        let look_every = self.core.settings.pace.look_every;
+        let mut look = Instant::now() + look_every;
         loop {
             if last.running == wanted {
                 return Ok(());
@@ -53,7 +50,7 @@ impl Task<'_> {
                 Ok(progress) => last = progress,
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_after(&mut troubles)?;
-                    look = Instant::now() + LOOK_EVERY;
+                    look = Instant::now() + look_every;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(StepError::Abandoned),
             }
@@ -140,7 +137,9 @@ impl Task<'_> {
             return Ok(());
         }
         let since = *troubles.stalled_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > STALLED_START && driver.clear_failed_start(self.record)? {
+        if since.elapsed() > self.core.settings.pace.stalled_after
+            && driver.clear_failed_start(self.record)?
+        {
             info!("instance {}: cleared the mark of a first start that died", self.record.instance_id);
             troubles.stalled_since = None;
         }

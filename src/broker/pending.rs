@@ -3,25 +3,16 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{info, warn};
 use storage::{Entry, Expect, StoreError};
 
-use super::core::Core;
+use super::core::{Core, millis};
 use super::step_error::StepError;
 use crate::model::{ContainerName, InstanceId};
 use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
-
-/// How often pending operations are looked for.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
-/// How often owed containers are tried again.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often claims are compared with records.
-const REAP_EVERY: Duration = Duration::from_secs(600);
-/// How old a note must be before it is taken for a leftover: longer than a request takes from its note to its record.
-const LEFTOVER_MS: u64 = 60_000;
 
 /// The thread that looks.
 pub(super) struct PendingScan {
@@ -49,6 +40,7 @@ impl Drop for PendingScan {
 }
 
 fn run(core: &Core, stopped: &Receiver<()>) {
+    let pace = core.settings.pace;
     let (mut sweep, mut reap) = (Instant::now(), Instant::now());
     loop {
         let now = Instant::now();
@@ -60,12 +52,12 @@ fn run(core: &Core, stopped: &Receiver<()>) {
             warn!("claims cannot be compared with records: {error}");
         }
         if sweeps {
-            sweep = now + SWEEP_EVERY;
+            sweep = now + pace.sweep_every;
         }
         if reaps {
-            reap = now + REAP_EVERY;
+            reap = now + pace.reap_every;
         }
-        if stopped.recv_timeout(SCAN_EVERY) != Err(RecvTimeoutError::Timeout) {
+        if stopped.recv_timeout(pace.scan_every) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
@@ -94,7 +86,9 @@ impl Core {
     /// A note without an operation: its writer died before it wrote the record, or after the operation's end.
     fn clear_leftover(&self, note: &Entry) -> Result<(), StoreError> {
         let written = std::str::from_utf8(&note.value).ok().and_then(|text| text.parse::<u64>().ok());
-        if written.is_some_and(|written| self.now_ms().saturating_sub(written) < LEFTOVER_MS) {
+        if written.is_some_and(|written| {
+            self.now_ms().saturating_sub(written) < millis(self.settings.pace.leftover_after)
+        }) {
             return Ok(());
         }
         match self.store.delete(&note.key, Expect::Unchanged(note.revision)) {

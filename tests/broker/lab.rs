@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{
-    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Parts, ProvisionRequest,
+    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts, ProvisionRequest,
     RandomMint, Settings,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
@@ -27,6 +27,17 @@ use storage::{Expect, Key, Store, SystemClock};
 pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Short enough that tests need not wait, long enough that one look ends before the next begins.
+const PACE: Pace = Pace {
+    scan_every: Duration::from_millis(100),
+    sweep_every: Duration::from_millis(200),
+    reap_every: Duration::from_secs(1),
+    leftover_after: Duration::from_secs(5),
+    look_every: Duration::from_millis(100),
+    stalled_after: Duration::from_secs(1),
+    farewell: Duration::from_secs(2),
+};
+
 pub struct Lab {
     pub store: Arc<dyn Store>,
     pub engine: Arc<FakeEngine>,
@@ -34,6 +45,8 @@ pub struct Lab {
     pub patroni: FakePatroni,
     /// What the next broker to be started offers.
     pub catalog: Catalog,
+    /// How often the next broker to be started looks.
+    pub pace: Pace,
     broker: Option<Broker>,
 }
 
@@ -64,7 +77,7 @@ impl Lab {
             })
             .collect();
         let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine));
-        let mut lab = Self { store, engine, cells, patroni, catalog: catalog(), broker: None };
+        let mut lab = Self { store, engine, cells, patroni, catalog: catalog(), pace: PACE, broker: None };
         lab.start();
         lab
     }
@@ -91,6 +104,7 @@ impl Lab {
                 public_ports: PortRange::parse("30000-30003").unwrap(),
                 workers: 4,
                 sync_timeout: PATIENCE,
+                pace: self.pace,
             },
         };
         self.broker = Some(Broker::start(parts).unwrap());
