@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use log::{info, warn};
-use storage::Deadline;
 
 use super::perform::{Task, make_container};
 use super::step_error::StepError;
@@ -176,16 +175,6 @@ impl Task<'_> {
                 format!(", which logged last: {text}")
             }
             Err(error) => format!(" ({error})"),
-        }
-    }
-}
-
-impl super::core::Core {
-    /// Rests, and wakes early when the broker stops.
-    pub(super) fn rest(&self, wait: Duration) {
-        let until = Deadline::after(wait);
-        while !self.is_stopping() && !until.has_passed() {
-            std::thread::sleep(until.remaining().min(Duration::from_millis(100)));
         }
     }
 }

@@ -46,7 +46,7 @@ impl Core {
         let id = operation.id.clone();
         let ancestors = record.value.format == 0;
         record.value.operation = Some(operation);
-        self.note_pending(&request.instance)?;
+        self.note_pending(&request.instance, &id)?;
         self.instances.save(record)?;
         info!("instance {}: {id}", request.instance);
         if ancestors {

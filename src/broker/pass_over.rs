@@ -42,8 +42,9 @@ impl Core {
             Ok(_) => {}
             Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
             Err(error) => {
-                // The new node was not recorded: its ports go back.
-                replacement.iter().try_for_each(|node| self.forget_node(&record, node))?;
+                // The new node was not recorded, as it seems: its ports go back.
+                let unrecorded: Vec<NodeRecord> = replacement.into_iter().collect();
+                self.release_unspoken(&InstanceRecord { nodes: unrecorded, allocated_port: None, ..record });
                 return Err(error.into());
             }
         }

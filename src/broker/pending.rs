@@ -1,6 +1,7 @@
 //! Looks for what somebody began and nobody goes on with: operations whose performer has died, containers owed for
 //! removal, claims that no record speaks for. At start and ever after.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use storage::{Entry, Expect, StoreError};
 
 use super::core::{Core, millis};
 use super::step_error::StepError;
-use crate::model::{ContainerName, InstanceId};
+use crate::model::{CellGuid, ContainerName, InstanceId};
 use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
 
 /// The thread that looks.
@@ -65,27 +66,48 @@ fn run(core: &Core, stopped: &Receiver<()>) {
 
 impl Core {
     fn scan_pending(&self, sweeps: bool) -> Result<(), StoreError> {
+        let mut silent = BTreeSet::new();
         for note in self.store.list(&keys::pending_operations())?.entries {
+            if self.is_stopping() {
+                return Ok(());
+            }
             let Ok(instance) = InstanceId::parse(note.key.name()) else { continue };
-            if self.store.get(&keys::lease(&instance))?.is_some() {
-                continue;
+            match self.look_after_pending(&instance, &note, sweeps, &mut silent) {
+                Ok(()) => {}
+                // One record that nobody can read must not keep the others waiting.
+                Err(error @ StoreError::Corrupt { .. }) => warn!("instance {instance}: {error}"),
+                Err(error) => return Err(error),
             }
-            match self.instances.load(&instance)? {
-                Some(record) if record.value.under_way().is_some() => self.enqueue(&instance),
-                Some(record) if !record.value.owed.is_empty() => {
-                    if sweeps && let Err(error) = self.sweep(&instance, record) {
-                        warn!("containers of instance {instance} stay owed for removal: {error:?}");
-                    }
+        }
+        Ok(())
+    }
+
+    fn look_after_pending(
+        &self,
+        instance: &InstanceId,
+        note: &Entry,
+        sweeps: bool,
+        silent: &mut BTreeSet<CellGuid>,
+    ) -> Result<(), StoreError> {
+        if self.store.get(&keys::lease(instance))?.is_some() {
+            return Ok(());
+        }
+        match self.instances.load(instance)? {
+            Some(record) if record.value.under_way().is_some() => self.enqueue(instance),
+            Some(record) if !record.value.owed.is_empty() => {
+                if sweeps && let Err(error) = self.sweep(instance, record, silent) {
+                    warn!("containers of instance {instance} stay owed for removal: {error:?}");
                 }
-                _ => self.clear_leftover(&note)?,
             }
+            _ => self.clear_leftover(note)?,
         }
         Ok(())
     }
 
     /// A note without an operation: its writer died before it wrote the record, or after the operation's end.
     fn clear_leftover(&self, note: &Entry) -> Result<(), StoreError> {
-        let written = std::str::from_utf8(&note.value).ok().and_then(|text| text.parse::<u64>().ok());
+        let text = std::str::from_utf8(&note.value).unwrap_or_default();
+        let written = text.split(' ').next().and_then(|text| text.parse::<u64>().ok());
         if written.is_some_and(|written| {
             self.now_ms().saturating_sub(written) < millis(self.settings.pace.leftover_after)
         }) {
@@ -97,20 +119,34 @@ impl Core {
         }
     }
 
-    /// Removes the containers that an instance owes, as far as their cells answer.
-    fn sweep(&self, instance: &InstanceId, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+    /// Removes the containers that an instance owes, as far as their cells answer. Those that were `silent` are not
+    /// asked again in this round: each silence takes as long as a call may.
+    fn sweep(
+        &self,
+        instance: &InstanceId,
+        mut stored: Stored<InstanceRecord>,
+        silent: &mut BTreeSet<CellGuid>,
+    ) -> Result<(), StepError> {
         let Some(_lease) = self.leases.take(instance)? else { return Ok(()) };
         let mut still_owed = Vec::new();
         let mut swept: Vec<OwedRemoval> = Vec::new();
         for owed in std::mem::take(&mut stored.value.owed) {
+            if self.is_stopping() || silent.contains(&owed.node.backend_id) {
+                still_owed.push(owed);
+                continue;
+            }
             let name = ContainerName::of(&owed.node.node_id);
             match self.cell(&owed.node.backend_id).and_then(|cell| cell.remove(&name)) {
                 Ok(()) => swept.push(owed),
                 Err(error) => {
                     warn!("{name} stays owed for removal: {error}");
+                    silent.insert(owed.node.backend_id.clone());
                     still_owed.push(owed);
                 }
             }
+        }
+        if swept.is_empty() {
+            return Ok(());
         }
         stored.value.owed = still_owed;
         // Given back before it is recorded: forgetting twice does no harm, forgetting never would.

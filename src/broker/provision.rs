@@ -65,13 +65,16 @@ impl Core {
             self.new_operation(OperationKind::Provision, steps, limit_s, request.accepts_incomplete);
         let id = operation.id.clone();
         record.operation = Some(operation);
-        let noted = self.note_pending(&request.instance);
-        match noted.and_then(|()| self.instances.create(record.clone())) {
+        if let Err(error) = self.note_pending(&request.instance, &id) {
+            self.release_everything(&record);
+            return Err(error.into());
+        }
+        match self.instances.create(record.clone()) {
             Ok(_) => {}
             // It may stand there: what it claims must stay claimed. If it does not, the claims are reaped.
             Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
             Err(error) => {
-                self.release_everything(&record);
+                self.release_unspoken(&record);
                 return Err(error.into());
             }
         }
@@ -219,6 +222,24 @@ impl Core {
             host: site.host.clone(),
             ports: pairs.map(|(container, host)| PortRecord { container: *container, host }).collect(),
         })
+    }
+
+    /// Gives back what a record that seems not to be written has claimed, except what the record that stands there
+    /// speaks for: after a lost answer a worker may have gone on with it already, which looks like a conflict.
+    pub(super) fn release_unspoken(&self, record: &InstanceRecord) {
+        let standing = match self.instances.load(&record.instance_id) {
+            Ok(standing) => standing,
+            Err(error) => {
+                return warn!("claims of instance {} are left to be reaped: {error}", record.instance_id);
+            }
+        };
+        let mut ours = record.clone();
+        if let Some(standing) = standing {
+            ours.nodes.retain(|node| standing.value.node(&node.node_id).is_none());
+            ours.allocated_port =
+                ours.allocated_port.filter(|port| standing.value.allocated_port != Some(*port));
+        }
+        self.release_everything(&ours);
     }
 
     /// Gives back what a record that was not written has claimed; what cannot be given back now is reaped later.
