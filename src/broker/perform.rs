@@ -1,7 +1,7 @@
 //! Performs one step. Each may run twice: it looks first at what is there.
 
 use log::{debug, info, warn};
-use storage::{Expect, StoreError};
+use storage::{Expect, Key, StoreError};
 
 use super::core::Core;
 use super::step_error::StepError;
@@ -26,7 +26,10 @@ impl Task<'_> {
             Step::AwaitMembers { running } => self.await_members(*running),
             Step::AwaitRoute => self.await_route(),
             Step::RemoveNode { node, cell } => self.remove_node(node, cell),
-            Step::ForgetMembers => Ok(self.core.driver_of(self.record).forget(self.record)?),
+            Step::ForgetMembers => {
+                self.core.driver_of(self.record).forget(self.record)?;
+                Ok(self.core.delete_under(&keys::nodes(instance))?)
+            }
             Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
             Step::WithdrawRoute => {
                 self.core.allocations.withdraw(instance)?;
@@ -92,8 +95,13 @@ impl Task<'_> {
 impl Core {
     /// Removes the records of an instance's bindings.
     pub(super) fn forget_bindings(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        for entry in self.store.list(&keys::bindings(instance))?.entries {
-            self.store.delete(&entry.key, Expect::Anything)?;
+        self.delete_under(&keys::bindings(instance))
+    }
+
+    /// Deletes key by key what stands under `prefix`, each as it was read.
+    fn delete_under(&self, prefix: &Key) -> Result<(), StoreError> {
+        for entry in self.store.list(prefix)?.entries {
+            self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
     }

@@ -38,10 +38,16 @@ impl Allocations {
     pub fn publish(&self, instance: &InstanceId, port: u16) -> Result<(), StoreError> {
         let key = keys::allocation(instance);
         let value = port.to_string();
-        if let Some(entry) = self.store.get(&key)? {
-            return if entry.value == value.as_bytes() { Ok(()) } else { Err(StoreError::Conflict) };
+        match self.store.put(&key, value.as_bytes(), None, Expect::Absent) {
+            Ok(_) => Ok(()),
+            // It may be this very port, by an earlier attempt or a lost answer.
+            Err(StoreError::Conflict | StoreError::OutcomeUnknown { .. }) => match self.store.get(&key)? {
+                Some(entry) if entry.value == value.as_bytes() => Ok(()),
+                Some(_) => Err(StoreError::Conflict),
+                None => Err(StoreError::OutcomeUnknown { key }),
+            },
+            Err(error) => Err(error),
         }
-        self.store.put(&key, value.as_bytes(), None, Expect::Absent).map(|_| ())
     }
 
     /// Takes it away. Taking away what is not there is success.
@@ -49,7 +55,9 @@ impl Allocations {
     /// # Errors
     /// As [`Store::delete`].
     pub fn withdraw(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        self.store.delete(&keys::allocation(instance), Expect::Anything)
+        let key = keys::allocation(instance);
+        let Some(entry) = self.store.get(&key)? else { return Ok(()) };
+        self.store.delete(&key, Expect::Unchanged(entry.revision))
     }
 
     /// The revision that a router must have applied so that the instance's port leads to its members as they are now.

@@ -52,10 +52,11 @@ pub trait Driver: Send + Sync {
     /// As [`Store::delete`].
     fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError>;
 
-    /// Removes what the members keep in the store.
+    /// Removes what the members keep in the store, each key as it was read: who comes late must not hit what an
+    /// instance of the same id keeps there by then.
     ///
     /// # Errors
-    /// As [`Store::delete`].
+    /// As [`Store::delete`]; [`StoreError::Conflict`] when something changed meanwhile: do it again.
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
 
     /// The credentials of a binding, for applications that reach the instance at `host`.

@@ -94,7 +94,7 @@ impl Driver for PatroniDriver {
 
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError> {
         for entry in self.keys(&record.instance_id)? {
-            self.store.delete(&entry.key, Expect::Anything)?;
+            self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
     }
