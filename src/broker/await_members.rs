@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use log::{info, warn};
+use storage::Revision;
 
 use super::perform::{Task, make_container};
 use super::step_error::StepError;
@@ -26,7 +27,7 @@ const LOG_LINES: u32 = 5;
 struct Troubles {
     attempts: BTreeMap<NodeId, u32>,
     restarting_since: BTreeMap<NodeId, Instant>,
-    stalled_since: Option<Instant>,
+    stalled: Option<(Revision, Instant)>,
 }
 
 impl Task<'_> {
@@ -124,23 +125,30 @@ impl Task<'_> {
         if let Err(error) = cell.remove(&spec.name) {
             return Ok(Err(error));
         }
-        driver.clear_failed_start(self.record)?;
-        Ok(make_container(cell, &spec))
+        if driver.first_start(self.record)?.is_some_and(|start| start.by.as_ref() == Some(&node.node_id)) {
+            driver.clear_failed_start(self.record)?;
+        }
+        Ok(make_container(cell, &spec, false))
     }
 
-    /// Every container runs, the mark of a first start stands, and no member is at it: whoever was has lost it.
+    /// The mark of a first start stands, and for a while no member has been at it: whoever was has lost it. Counted
+    /// from when this very mark was seen, since a member sets it a moment before it says that it is at it.
     fn clear_stalled_start(&self, troubles: &mut Troubles) -> Result<(), StepError> {
         let driver = self.core.driver_of(self.record);
-        if driver.holds_data(self.record)? || driver.progress(self.record)?.leader.is_some() {
-            troubles.stalled_since = None;
+        let mark =
+            driver.first_start(self.record)?.filter(|start| start.by.is_none()).map(|start| start.mark);
+        let Some(mark) = mark else {
+            troubles.stalled = None;
             return Ok(());
-        }
-        let since = *troubles.stalled_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > self.core.settings.pace.stalled_after
+        };
+        let (_, since) = *troubles.stalled.get_or_insert((mark, Instant::now()));
+        if troubles.stalled.is_some_and(|(known, _)| known != mark) {
+            troubles.stalled = Some((mark, Instant::now()));
+        } else if since.elapsed() > self.core.settings.pace.stalled_after
             && driver.clear_failed_start(self.record)?
         {
             info!("instance {}: cleared the mark of a first start that died", self.record.instance_id);
-            troubles.stalled_since = None;
+            troubles.stalled = None;
         }
         Ok(())
     }

@@ -62,7 +62,8 @@ impl Task<'_> {
         let spec = self.spec(node)?;
         let backend = keys::backend(&self.record.instance_id, node);
         self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
-        let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec));
+        let holds_data = self.core.driver_of(self.record).holds_data(self.record)?;
+        let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec, holds_data));
         made.map_err(|reason| {
             let may_exist = matches!(reason, CellError::NoAnswer { .. });
             StepError::PassOver { node: node.clone(), may_exist, reason }
@@ -108,27 +109,37 @@ impl Core {
 }
 
 /// Makes and starts a container. One that is there already as asked for, and set up to the end, stays: it is set up to
-/// the end when it runs, since it is started last.
-pub(super) fn make_container(cell: &dyn Cell, spec: &ContainerSpec) -> Result<(), CellError> {
+/// the end when it runs, since it is started last. So does one that has ended, where `holds_data` says that its volume
+/// may hold the instance's only data: it is started again.
+pub(super) fn make_container(
+    cell: &dyn Cell,
+    spec: &ContainerSpec,
+    holds_data: bool,
+) -> Result<(), CellError> {
+    let guid = &cell.site().guid;
     if let Some(found) = cell.inspect(&spec.name)? {
+        let asked_for = found.labels.get(crate::cells::label::FINGERPRINT) == Some(&spec.fingerprint());
         let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
-        if runs && found.labels.get(crate::cells::label::FINGERPRINT) == Some(&spec.fingerprint()) {
-            debug!("{} runs on {} already", spec.name, cell.site().guid);
+        if runs && asked_for {
+            debug!("{} runs on {guid} already", spec.name);
             return Ok(());
         }
-        warn!("making {} on {} anew: it is {:?}", spec.name, cell.site().guid, found.state);
+        if asked_for && holds_data && matches!(found.state, ContainerState::Exited { .. }) {
+            info!("{} has ended on {guid} and is started again", spec.name);
+            return cell.start(&spec.name);
+        }
+        warn!("making {} on {guid} anew: it is {:?}", spec.name, found.state);
         cell.remove(&spec.name)?;
     }
-    let guid = &cell.site().guid;
     cell.ensure_image(&spec.image, &mut |line| info!("cell {guid}: {}: {line}", spec.image))?;
-    cell.create(spec)?;
-    let started = cell.start(&spec.name);
-    if let Err(CellError::Refused { .. }) = &started {
-        // Made and refused to start, for a port that something else has taken, say: it must not stay.
+    let made = cell.create(spec).and_then(|()| cell.start(&spec.name));
+    if let Err(CellError::Refused { .. }) = &made {
+        // Refused for its name, which a call of a broker that has died may have taken late, or made and refused to
+        // start, for a port that something else has: it must not stay.
         if let Err(error) = cell.remove(&spec.name) {
             warn!("{} is left on {guid}: {error}", spec.name);
             return Err(CellError::NoAnswer { cell: guid.clone(), reason: error.to_string() });
         }
     }
-    started
+    made
 }
