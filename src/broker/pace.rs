@@ -18,6 +18,9 @@ pub struct Pace {
     pub look_every: Duration,
     /// How long the mark of a first start may stand with nobody at work on it. Defaults to 10 s.
     pub stalled_after: Duration,
+    /// How long a router may say that it cannot have a port before that fails the order: it tries again every 5 s.
+    /// Defaults to 12 s.
+    pub route_refused_after: Duration,
     /// How long a worker may take to leave its step when the broker stops. Defaults to 8 s.
     pub farewell: Duration,
 }
@@ -31,6 +34,7 @@ impl Default for Pace {
             leftover_after: Duration::from_secs(60),
             look_every: Duration::from_secs(1),
             stalled_after: Duration::from_secs(10),
+            route_refused_after: Duration::from_secs(12),
             farewell: Duration::from_secs(8),
         }
     }

@@ -35,6 +35,7 @@ const PACE: Pace = Pace {
     leftover_after: Duration::from_secs(5),
     look_every: Duration::from_millis(100),
     stalled_after: Duration::from_secs(1),
+    route_refused_after: Duration::from_millis(300),
     farewell: Duration::from_secs(2),
 };
 

@@ -7,4 +7,5 @@ mod journal;
 mod lab;
 mod leftovers;
 mod orders;
+mod routes;
 mod troubles;
