@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use log::{info, warn};
-use storage::Deadline;
+use storage::Revision;
 
 use super::perform::{Task, make_container};
 use super::step_error::StepError;
@@ -15,14 +15,10 @@ use crate::model::{ContainerName, NodeId};
 use crate::patroni::Progress;
 use crate::state::NodeRecord;
 
-/// How often the containers of members that do not run are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a node's container may be made or started again in one wait.
 const ATTEMPTS: u32 = 3;
 /// How long an engine may go on restarting a container before that is a failure.
 const RESTARTING: Duration = Duration::from_secs(20);
-/// How long the mark of a first start may stand with nobody at work on it.
-const STALLED_START: Duration = Duration::from_secs(10);
 /// How many of a container's last lines go into a failure's message.
 const LOG_LINES: u32 = 5;
 
@@ -31,16 +27,17 @@ const LOG_LINES: u32 = 5;
 struct Troubles {
     attempts: BTreeMap<NodeId, u32>,
     restarting_since: BTreeMap<NodeId, Instant>,
-    stalled_since: Option<Instant>,
+    stalled: Option<(Revision, Instant)>,
 }
 
 impl Task<'_> {
     pub(super) fn await_members(&self, wanted: u32) -> Result<(), StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
+        let driver = self.core.driver_of(self.record);
         let watching = self.core.members.watch(&driver, self.record)?;
         let mut last = watching.first().clone();
         let mut troubles = Troubles::default();
-        let mut look = Instant::now() + LOOK_EVERY;
+        let look_every = self.core.settings.pace.look_every;
+        let mut look = Instant::now() + look_every;
         loop {
             if last.running == wanted {
                 return Ok(());
@@ -53,7 +50,7 @@ impl Task<'_> {
                 Ok(progress) => last = progress,
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_after(&mut troubles)?;
-                    look = Instant::now() + LOOK_EVERY;
+                    look = Instant::now() + look_every;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(StepError::Abandoned),
             }
@@ -118,7 +115,7 @@ impl Task<'_> {
         node: &NodeRecord,
         state: Option<&ContainerState>,
     ) -> Result<Result<(), CellError>, StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
+        let driver = self.core.driver_of(self.record);
         let spec = self.spec(&node.node_id)?;
         let was_started = matches!(state, Some(ContainerState::Exited { .. } | ContainerState::Other(_)));
         warn!("instance {}: {} on {} is {state:?}", self.record.instance_id, spec.name, node.backend_id);
@@ -128,21 +125,30 @@ impl Task<'_> {
         if let Err(error) = cell.remove(&spec.name) {
             return Ok(Err(error));
         }
-        driver.clear_failed_start(self.record)?;
-        Ok(make_container(cell, &spec))
+        if driver.first_start(self.record)?.is_some_and(|start| start.by.as_ref() == Some(&node.node_id)) {
+            driver.clear_failed_start(self.record)?;
+        }
+        Ok(make_container(cell, &spec, false))
     }
 
-    /// Every container runs, the mark of a first start stands, and no member is at it: whoever was has lost it.
+    /// The mark of a first start stands, and for a while no member has been at it: whoever was has lost it. Counted
+    /// from when this very mark was seen, since a member sets it a moment before it says that it is at it.
     fn clear_stalled_start(&self, troubles: &mut Troubles) -> Result<(), StepError> {
-        let (driver, _) = self.core.driver_of(self.record)?;
-        if driver.holds_data(self.record)? || driver.progress(self.record)?.leader.is_some() {
-            troubles.stalled_since = None;
+        let driver = self.core.driver_of(self.record);
+        let mark =
+            driver.first_start(self.record)?.filter(|start| start.by.is_none()).map(|start| start.mark);
+        let Some(mark) = mark else {
+            troubles.stalled = None;
             return Ok(());
-        }
-        let since = *troubles.stalled_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > STALLED_START && driver.clear_failed_start(self.record)? {
+        };
+        let (_, since) = *troubles.stalled.get_or_insert((mark, Instant::now()));
+        if troubles.stalled.is_some_and(|(known, _)| known != mark) {
+            troubles.stalled = Some((mark, Instant::now()));
+        } else if since.elapsed() > self.core.settings.pace.stalled_after
+            && driver.clear_failed_start(self.record)?
+        {
             info!("instance {}: cleared the mark of a first start that died", self.record.instance_id);
-            troubles.stalled_since = None;
+            troubles.stalled = None;
         }
         Ok(())
     }
@@ -177,16 +183,6 @@ impl Task<'_> {
                 format!(", which logged last: {text}")
             }
             Err(error) => format!(" ({error})"),
-        }
-    }
-}
-
-impl super::core::Core {
-    /// Rests, and wakes early when the broker stops.
-    pub(super) fn rest(&self, wait: Duration) {
-        let until = Deadline::after(wait);
-        while !self.is_stopping() && !until.has_passed() {
-            std::thread::sleep(until.remaining().min(Duration::from_millis(100)));
         }
     }
 }

@@ -18,9 +18,10 @@ impl Task<'_> {
     pub(super) fn await_route(&self) -> Result<(), StepError> {
         let wanted = self.core.allocations.route_revision(&self.record.instance_id)?;
         let patience = Deadline::after(PATIENCE);
+        let refused = Deadline::after(self.core.settings.pace.route_refused_after);
         loop {
             self.check_going_on()?;
-            let routers = self.core.allocations.routers_behind(wanted)?;
+            let routers = self.core.allocations.routers_behind(&self.record.instance_id, wanted)?;
             if routers.registered == 0 {
                 warn!(
                     "instance {}: no router is registered; its port leads nowhere",
@@ -28,8 +29,15 @@ impl Task<'_> {
                 );
                 return Ok(());
             }
-            if routers.behind.is_empty() {
+            if routers.behind.is_empty() && routers.without_it.is_empty() {
                 return Ok(());
+            }
+            if !routers.without_it.is_empty() && refused.has_passed() {
+                let (port, without) =
+                    (self.record.allocated_port.unwrap_or_default(), routers.without_it.join(", "));
+                return Err(StepError::Failed(format!(
+                    "the public port {port} cannot be had on the router {without}; its log says why"
+                )));
             }
             if patience.has_passed() {
                 let behind = routers.behind.join(", ");

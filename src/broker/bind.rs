@@ -4,7 +4,7 @@ use storage::StoreError;
 
 use super::core::{CONFLICTS, Core};
 use super::{BindRequest, Bound, BrokerError, UnbindRequest};
-use crate::model::InstanceId;
+use crate::model::{BindingId, InstanceId};
 use crate::state::{BindingRecord, InstanceRecord, OperationKind, OperationState};
 
 impl Core {
@@ -23,9 +23,10 @@ impl Core {
         }
         let credentials =
             self.drivers.of(service.driver).credentials(plan, &record, &self.settings.bind_host);
-        let instance = request.instance.clone();
+        let (instance, binding) = (request.instance.clone(), request.binding.clone());
         let new = self.record_binding(request)?;
-        Ok(Bound { credentials: credentials_unless_going(self, &instance, credentials)?, new })
+        self.take_back_if_going(&record, &instance, binding)?;
+        Ok(Bound { credentials, new })
     }
 
     /// Writes the binding down; `false` when the same one stands there already.
@@ -69,6 +70,29 @@ impl Core {
         Err(BrokerError::Busy)
     }
 
+    /// A deprovision that began while the binding was being written may have passed the bindings already: then this one
+    /// goes too, and nobody is given credentials of what is being removed, or of what was there before.
+    fn take_back_if_going(
+        &self,
+        bound: &InstanceRecord,
+        instance: &InstanceId,
+        binding: BindingId,
+    ) -> Result<(), BrokerError> {
+        let now = self.instances.load(instance)?;
+        let refusal = match &now {
+            None => BrokerError::InstanceUnknown,
+            Some(now) if now.value.app_credentials != bound.app_credentials => BrokerError::Concurrency,
+            Some(now) => match now.value.under_way() {
+                Some(operation) if operation.kind == OperationKind::Deprovision => BrokerError::Concurrency,
+                _ => return Ok(()),
+            },
+        };
+        match self.unbind(&UnbindRequest { instance: instance.clone(), binding }) {
+            Ok(()) | Err(BrokerError::BindingGone) => Err(refusal),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The record of an instance that can be used now.
     fn bindable_instance(&self, instance: &InstanceId) -> Result<InstanceRecord, BrokerError> {
         let record = self.instances.load(instance)?.ok_or(BrokerError::InstanceUnknown)?.value;
@@ -78,22 +102,6 @@ impl Core {
                 Err(BrokerError::InstanceFailed { reason: operation.description.clone() })
             }
             _ => Ok(record),
-        }
-    }
-}
-
-/// A deprovision that began while the binding was being written may have passed the bindings already: then this one
-/// goes too, and nobody is given credentials of what is being removed.
-fn credentials_unless_going<T>(core: &Core, instance: &InstanceId, credentials: T) -> Result<T, BrokerError> {
-    let record = core.instances.load(instance)?;
-    let going = |record: &InstanceRecord| {
-        record.under_way().is_some_and(|operation| operation.kind == OperationKind::Deprovision)
-    };
-    match record {
-        Some(record) if !going(&record.value) => Ok(credentials),
-        other => {
-            core.forget_bindings(instance)?;
-            Err(if other.is_some() { BrokerError::Concurrency } else { BrokerError::InstanceUnknown })
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What every operation works with.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -11,7 +12,7 @@ use storage::{Clock, Expect, Store, StoreError};
 use super::members::Members;
 use super::{BrokerError, Parts, Settings};
 use crate::cells::{Cell, CellError, Cells};
-use crate::model::{Catalog, CellGuid, InstanceId, Mint, Plan, PlanId, Service, ServiceId};
+use crate::model::{Catalog, CellGuid, InstanceId, Mint, OperationId, Plan, PlanId, Service, ServiceId};
 use crate::routing::{Allocations, PortPool};
 use crate::scheduler::CellLoad;
 use crate::services::{Driver, Drivers};
@@ -38,6 +39,8 @@ pub(super) struct Core {
     index: NodeIndex,
     clock: Arc<dyn Clock>,
     queue: Sender<InstanceId>,
+    /// What is in the queue.
+    queued: Mutex<HashSet<InstanceId>>,
     stopping: AtomicBool,
 }
 
@@ -52,6 +55,7 @@ impl Core {
             allocations: Allocations::new(Arc::clone(&store)),
             ports: PortPool::new(Arc::clone(&store), Arc::clone(&clock), settings.public_ports),
             index: NodeIndex::start(Arc::clone(&store))?,
+            queued: Mutex::default(),
             stopping: AtomicBool::new(false),
             leases,
             members,
@@ -76,22 +80,45 @@ impl Core {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Says to the workers that this instance has an operation under way. Saying it twice does no harm.
+    /// Says to the workers that this instance has an operation under way. Saying it twice does no harm: while all of
+    /// them are busy, the scan says it again and again.
     pub(super) fn enqueue(&self, instance: &InstanceId) {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queued.insert(instance.clone()) {
+            return;
+        }
         if self.queue.try_send(instance.clone()).is_err() {
+            queued.remove(instance);
             warn!("the operation of instance {instance} waits for the next scan");
         }
     }
 
-    /// Notes, before an operation is recorded, that one may be: what the scan for pending operations lists.
-    pub(super) fn note_pending(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        let now = self.now_ms().to_string();
-        self.store.put(&keys::pending(instance), now.as_bytes(), None, Expect::Anything).map(|_| ())
+    /// A worker has taken this instance from the queue: from now on it may be queued again.
+    pub(super) fn dequeued(&self, instance: &InstanceId) {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
     }
 
-    /// Takes the note back; what fails is mended by the scan.
-    pub(super) fn clear_pending(&self, instance: &InstanceId) {
-        if let Err(error) = self.store.delete(&keys::pending(instance), Expect::Anything) {
+    /// Notes, before an operation is recorded, that it may be: what the scan for pending operations lists. The note
+    /// names the operation, so that who ends an earlier one leaves it.
+    pub(super) fn note_pending(
+        &self,
+        instance: &InstanceId,
+        operation: &OperationId,
+    ) -> Result<(), StoreError> {
+        let note = format!("{} {operation}", self.now_ms());
+        self.store.put(&keys::pending(instance), note.as_bytes(), None, Expect::Anything).map(|_| ())
+    }
+
+    /// Takes the note of an operation that has ended back; what fails is mended by the scan.
+    pub(super) fn clear_pending(&self, instance: &InstanceId, operation: &OperationId) {
+        let key = keys::pending(instance);
+        let cleared = self.store.get(&key).and_then(|note| match note {
+            Some(note) if note.value.ends_with(format!(" {operation}").as_bytes()) => {
+                self.store.delete(&key, Expect::Unchanged(note.revision))
+            }
+            _ => Ok(()),
+        });
+        if let Err(error) = cleared {
             warn!("the note of a pending operation of {instance} is left for the scan: {error}");
         }
     }
@@ -121,10 +148,14 @@ impl Core {
         })
     }
 
-    /// The driver and plan of a record. A record whose plan has left the catalog cannot be worked on.
-    pub(super) fn driver_of(&self, record: &InstanceRecord) -> Result<(Arc<dyn Driver>, &Plan), BrokerError> {
-        let (service, plan) = self.offering(&record.service_id, &record.plan_id)?;
-        Ok((self.drivers.of(service.driver), plan))
+    /// The driver of a record, also when its plan has left the catalog.
+    pub(super) fn driver_of(&self, record: &InstanceRecord) -> Arc<dyn Driver> {
+        self.drivers.of(record.driver)
+    }
+
+    /// The plan of a record. Without it no container can be made; everything else goes on.
+    pub(super) fn plan_of(&self, record: &InstanceRecord) -> Result<&Plan, BrokerError> {
+        self.offering(&record.service_id, &record.plan_id).map(|(_, plan)| plan)
     }
 
     /// The cell with this guid.

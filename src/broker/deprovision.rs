@@ -1,12 +1,15 @@
 //! Gives an instance back: records the plan; the workers do the rest.
 
-use log::info;
+use log::{info, warn};
 use storage::StoreError;
 
 use super::core::{CONFLICTS, Core};
 use super::{Accepted, BrokerError, DeprovisionRequest};
 use crate::scheduler;
 use crate::state::{InstanceRecord, OperationKind, Stored};
+
+/// How long it may take where the plan that would say so has left the catalog, in seconds.
+const DEFAULT_LIMIT_S: u64 = 900;
 
 impl Core {
     pub(super) fn deprovision(&self, request: &DeprovisionRequest) -> Result<Accepted, BrokerError> {
@@ -34,15 +37,24 @@ impl Core {
         mut record: Stored<InstanceRecord>,
         request: &DeprovisionRequest,
     ) -> Result<Accepted, BrokerError> {
-        let (_, plan) = self.driver_of(&record.value)?;
+        // What is not offered any more must be able to go all the same.
+        let limit_s =
+            self.plan_of(&record.value).map_or(DEFAULT_LIMIT_S, |plan| plan.maximum_polling_duration_s);
         let steps = scheduler::deprovision(&record.value.containers());
         let operation =
-            self.new_operation(OperationKind::Deprovision, steps, plan, request.accepts_incomplete);
+            self.new_operation(OperationKind::Deprovision, steps, limit_s, request.accepts_incomplete);
         let id = operation.id.clone();
+        let ancestors = record.value.format == 0;
         record.value.operation = Some(operation);
-        self.note_pending(&request.instance)?;
+        self.note_pending(&request.instance, &id)?;
         self.instances.save(record)?;
         info!("instance {}: {id}", request.instance);
+        if ancestors {
+            warn!(
+                "instance {}: an ancestor made its containers, and called them otherwise: remove them by hand",
+                request.instance
+            );
+        }
         self.enqueue(&request.instance);
         Ok(Accepted::Running { operation: id })
     }

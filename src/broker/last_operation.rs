@@ -43,7 +43,6 @@ impl Core {
 
     /// The ancestors' words for how the members stand now.
     pub(super) fn describe_members(&self, record: &InstanceRecord) -> Result<String, BrokerError> {
-        let (driver, _) = self.driver_of(record)?;
-        Ok(driver.progress(record)?.description)
+        Ok(self.driver_of(record).progress(record)?.description)
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod last_operation;
 mod members;
 mod mint;
+mod pace;
 mod parking;
 mod pass_over;
 mod pending;
@@ -26,6 +27,7 @@ mod worker;
 
 pub use error::BrokerError;
 pub use mint::RandomMint;
+pub use pace::Pace;
 pub use request::{
     Accepted, BindRequest, Bound, DeprovisionRequest, LastOperation, Outcome, ProvisionRequest, UnbindRequest,
 };
@@ -85,6 +87,8 @@ pub struct Settings {
     pub workers: usize,
     /// How long a synchronous caller waits at most.
     pub sync_timeout: Duration,
+    /// How often is looked and how long is waited.
+    pub pace: Pace,
 }
 
 impl Broker {

@@ -42,8 +42,9 @@ impl Core {
             Ok(_) => {}
             Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
             Err(error) => {
-                // The new node was not recorded: its ports go back.
-                replacement.iter().try_for_each(|node| self.forget_node(&record, node))?;
+                // The new node was not recorded, as it seems: its ports go back.
+                let unrecorded: Vec<NodeRecord> = replacement.into_iter().collect();
+                self.release_unspoken(&InstanceRecord { nodes: unrecorded, allocated_port: None, ..record });
                 return Err(error.into());
             }
         }
@@ -59,7 +60,7 @@ impl Core {
         record: &InstanceRecord,
         given_up: &NodeRecord,
     ) -> Result<Option<NodeRecord>, StepError> {
-        let (driver, plan) = self.driver_of(record)?;
+        let (driver, plan) = (self.driver_of(record), self.plan_of(record)?);
         let order =
             driver.order(plan, &record.parameters).map_err(|error| StepError::Failed(error.reason))?;
         let tried = record.operation.iter().flat_map(|operation| &operation.passed_over);

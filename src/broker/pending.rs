@@ -1,27 +1,19 @@
 //! Looks for what somebody began and nobody goes on with: operations whose performer has died, containers owed for
 //! removal, claims that no record speaks for. At start and ever after.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{info, warn};
 use storage::{Entry, Expect, StoreError};
 
-use super::core::Core;
+use super::core::{Core, millis};
 use super::step_error::StepError;
-use crate::model::{ContainerName, InstanceId};
+use crate::model::{CellGuid, ContainerName, InstanceId};
 use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
-
-/// How often pending operations are looked for.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
-/// How often owed containers are tried again.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-/// How often claims are compared with records.
-const REAP_EVERY: Duration = Duration::from_secs(600);
-/// How old a note must be before it is taken for a leftover: longer than a request takes from its note to its record.
-const LEFTOVER_MS: u64 = 60_000;
 
 /// The thread that looks.
 pub(super) struct PendingScan {
@@ -49,6 +41,7 @@ impl Drop for PendingScan {
 }
 
 fn run(core: &Core, stopped: &Receiver<()>) {
+    let pace = core.settings.pace;
     let (mut sweep, mut reap) = (Instant::now(), Instant::now());
     loop {
         let now = Instant::now();
@@ -60,12 +53,12 @@ fn run(core: &Core, stopped: &Receiver<()>) {
             warn!("claims cannot be compared with records: {error}");
         }
         if sweeps {
-            sweep = now + SWEEP_EVERY;
+            sweep = now + pace.sweep_every;
         }
         if reaps {
-            reap = now + REAP_EVERY;
+            reap = now + pace.reap_every;
         }
-        if stopped.recv_timeout(SCAN_EVERY) != Err(RecvTimeoutError::Timeout) {
+        if stopped.recv_timeout(pace.scan_every) != Err(RecvTimeoutError::Timeout) {
             return;
         }
     }
@@ -73,28 +66,51 @@ fn run(core: &Core, stopped: &Receiver<()>) {
 
 impl Core {
     fn scan_pending(&self, sweeps: bool) -> Result<(), StoreError> {
+        let mut silent = BTreeSet::new();
         for note in self.store.list(&keys::pending_operations())?.entries {
+            if self.is_stopping() {
+                return Ok(());
+            }
             let Ok(instance) = InstanceId::parse(note.key.name()) else { continue };
-            if self.store.get(&keys::lease(&instance))?.is_some() {
-                continue;
+            match self.look_after_pending(&instance, &note, sweeps, &mut silent) {
+                Ok(()) => {}
+                // One record that nobody can read must not keep the others waiting.
+                Err(error @ StoreError::Corrupt { .. }) => warn!("instance {instance}: {error}"),
+                Err(error) => return Err(error),
             }
-            match self.instances.load(&instance)? {
-                Some(record) if record.value.under_way().is_some() => self.enqueue(&instance),
-                Some(record) if !record.value.owed.is_empty() => {
-                    if sweeps && let Err(error) = self.sweep(&instance, record) {
-                        warn!("containers of instance {instance} stay owed for removal: {error:?}");
-                    }
+        }
+        Ok(())
+    }
+
+    fn look_after_pending(
+        &self,
+        instance: &InstanceId,
+        note: &Entry,
+        sweeps: bool,
+        silent: &mut BTreeSet<CellGuid>,
+    ) -> Result<(), StoreError> {
+        if self.store.get(&keys::lease(instance))?.is_some() {
+            return Ok(());
+        }
+        match self.instances.load(instance)? {
+            Some(record) if record.value.under_way().is_some() => self.enqueue(instance),
+            Some(record) if !record.value.owed.is_empty() => {
+                if sweeps && let Err(error) = self.sweep(instance, record, silent) {
+                    warn!("containers of instance {instance} stay owed for removal: {error:?}");
                 }
-                _ => self.clear_leftover(&note)?,
             }
+            _ => self.clear_leftover(note)?,
         }
         Ok(())
     }
 
     /// A note without an operation: its writer died before it wrote the record, or after the operation's end.
     fn clear_leftover(&self, note: &Entry) -> Result<(), StoreError> {
-        let written = std::str::from_utf8(&note.value).ok().and_then(|text| text.parse::<u64>().ok());
-        if written.is_some_and(|written| self.now_ms().saturating_sub(written) < LEFTOVER_MS) {
+        let text = std::str::from_utf8(&note.value).unwrap_or_default();
+        let written = text.split(' ').next().and_then(|text| text.parse::<u64>().ok());
+        if written.is_some_and(|written| {
+            self.now_ms().saturating_sub(written) < millis(self.settings.pace.leftover_after)
+        }) {
             return Ok(());
         }
         match self.store.delete(&note.key, Expect::Unchanged(note.revision)) {
@@ -103,20 +119,34 @@ impl Core {
         }
     }
 
-    /// Removes the containers that an instance owes, as far as their cells answer.
-    fn sweep(&self, instance: &InstanceId, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+    /// Removes the containers that an instance owes, as far as their cells answer. Those that were `silent` are not
+    /// asked again in this round: each silence takes as long as a call may.
+    fn sweep(
+        &self,
+        instance: &InstanceId,
+        mut stored: Stored<InstanceRecord>,
+        silent: &mut BTreeSet<CellGuid>,
+    ) -> Result<(), StepError> {
         let Some(_lease) = self.leases.take(instance)? else { return Ok(()) };
         let mut still_owed = Vec::new();
         let mut swept: Vec<OwedRemoval> = Vec::new();
         for owed in std::mem::take(&mut stored.value.owed) {
+            if self.is_stopping() || silent.contains(&owed.node.backend_id) {
+                still_owed.push(owed);
+                continue;
+            }
             let name = ContainerName::of(&owed.node.node_id);
             match self.cell(&owed.node.backend_id).and_then(|cell| cell.remove(&name)) {
                 Ok(()) => swept.push(owed),
                 Err(error) => {
                     warn!("{name} stays owed for removal: {error}");
+                    silent.insert(owed.node.backend_id.clone());
                     still_owed.push(owed);
                 }
             }
+        }
+        if swept.is_empty() {
+            return Ok(());
         }
         stored.value.owed = still_owed;
         // Given back before it is recorded: forgetting twice does no harm, forgetting never would.

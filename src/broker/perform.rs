@@ -1,7 +1,7 @@
 //! Performs one step. Each may run twice: it looks first at what is there.
 
 use log::{debug, info, warn};
-use storage::{Expect, StoreError};
+use storage::{Expect, Key, StoreError};
 
 use super::core::Core;
 use super::step_error::StepError;
@@ -27,8 +27,8 @@ impl Task<'_> {
             Step::AwaitRoute => self.await_route(),
             Step::RemoveNode { node, cell } => self.remove_node(node, cell),
             Step::ForgetMembers => {
-                let (driver, _) = self.core.driver_of(self.record)?;
-                Ok(driver.forget(self.record)?)
+                self.core.driver_of(self.record).forget(self.record)?;
+                Ok(self.core.delete_under(&keys::nodes(instance))?)
             }
             Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
             Step::WithdrawRoute => {
@@ -62,7 +62,8 @@ impl Task<'_> {
         let spec = self.spec(node)?;
         let backend = keys::backend(&self.record.instance_id, node);
         self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
-        let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec));
+        let holds_data = self.core.driver_of(self.record).holds_data(self.record)?;
+        let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec, holds_data));
         made.map_err(|reason| {
             let may_exist = matches!(reason, CellError::NoAnswer { .. });
             StepError::PassOver { node: node.clone(), may_exist, reason }
@@ -71,11 +72,11 @@ impl Task<'_> {
 
     /// The container of one of the record's nodes.
     pub(super) fn spec(&self, node: &NodeId) -> Result<ContainerSpec, StepError> {
-        let (driver, plan) = self.core.driver_of(self.record)?;
+        let plan = self.core.plan_of(self.record)?;
         let Some(node) = self.record.node(node) else {
             return Err(StepError::Failed(format!("the record has no node {node}")));
         };
-        Ok(driver.container(plan, self.record, node))
+        Ok(self.core.driver_of(self.record).container(plan, self.record, node))
     }
 
     /// Removes what a node has: its container and volumes, its place in the index, its ports.
@@ -95,35 +96,50 @@ impl Task<'_> {
 impl Core {
     /// Removes the records of an instance's bindings.
     pub(super) fn forget_bindings(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        for entry in self.store.list(&keys::bindings(instance))?.entries {
-            self.store.delete(&entry.key, Expect::Anything)?;
+        self.delete_under(&keys::bindings(instance))
+    }
+
+    /// Deletes key by key what stands under `prefix`, each as it was read.
+    fn delete_under(&self, prefix: &Key) -> Result<(), StoreError> {
+        for entry in self.store.list(prefix)?.entries {
+            self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
     }
 }
 
 /// Makes and starts a container. One that is there already as asked for, and set up to the end, stays: it is set up to
-/// the end when it runs, since it is started last.
-pub(super) fn make_container(cell: &dyn Cell, spec: &ContainerSpec) -> Result<(), CellError> {
+/// the end when it runs, since it is started last. So does one that has ended, where `holds_data` says that its volume
+/// may hold the instance's only data: it is started again.
+pub(super) fn make_container(
+    cell: &dyn Cell,
+    spec: &ContainerSpec,
+    holds_data: bool,
+) -> Result<(), CellError> {
+    let guid = &cell.site().guid;
     if let Some(found) = cell.inspect(&spec.name)? {
+        let asked_for = found.labels.get(crate::cells::label::FINGERPRINT) == Some(&spec.fingerprint());
         let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
-        if runs && found.labels.get(crate::cells::label::FINGERPRINT) == Some(&spec.fingerprint()) {
-            debug!("{} runs on {} already", spec.name, cell.site().guid);
+        if runs && asked_for {
+            debug!("{} runs on {guid} already", spec.name);
             return Ok(());
         }
-        warn!("making {} on {} anew: it is {:?}", spec.name, cell.site().guid, found.state);
+        if asked_for && holds_data && matches!(found.state, ContainerState::Exited { .. }) {
+            info!("{} has ended on {guid} and is started again", spec.name);
+            return cell.start(&spec.name);
+        }
+        warn!("making {} on {guid} anew: it is {:?}", spec.name, found.state);
         cell.remove(&spec.name)?;
     }
-    let guid = &cell.site().guid;
     cell.ensure_image(&spec.image, &mut |line| info!("cell {guid}: {}: {line}", spec.image))?;
-    cell.create(spec)?;
-    let started = cell.start(&spec.name);
-    if let Err(CellError::Refused { .. }) = &started {
-        // Made and refused to start, for a port that something else has taken, say: it must not stay.
+    let made = cell.create(spec).and_then(|()| cell.start(&spec.name));
+    if let Err(CellError::Refused { .. }) = &made {
+        // Refused for its name, which a call of a broker that has died may have taken late, or made and refused to
+        // start, for a port that something else has: it must not stay.
         if let Err(error) = cell.remove(&spec.name) {
             warn!("{} is left on {guid}: {error}", spec.name);
             return Err(CellError::NoAnswer { cell: guid.clone(), reason: error.to_string() });
         }
     }
-    started
+    made
 }

@@ -1,5 +1,7 @@
 //! Takes an order: checks it, chooses cells and ports, and records all of it before anything is made.
 
+use std::time::Duration;
+
 use log::{info, warn};
 use storage::StoreError;
 
@@ -13,6 +15,9 @@ use crate::state::{
     FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
 };
 
+/// How long a request waits for one that orders the same at the same moment and has claimed ports already.
+const SIBLING: Duration = Duration::from_millis(50);
+
 impl Core {
     pub(super) fn provision(&self, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
         let (service, plan) = self.offering(&request.service, &request.plan)?;
@@ -20,6 +25,7 @@ impl Core {
         let order = driver
             .order(plan, &request.parameters)
             .map_err(|error| BrokerError::InvalidParameters { reason: error.reason })?;
+        let mut last = BrokerError::Busy;
         for _ in 0..CONFLICTS {
             if let Some(record) = self.instances.load(&request.instance)? {
                 return same_order(&record.value, request);
@@ -28,18 +34,23 @@ impl Core {
             let mut record = self.new_record(request, &*driver, service, plan);
             if let Err(error) = self.claim_everything(&mut record, &cells, driver.container_ports()) {
                 self.release_everything(&record);
-                // Who ordered the same at the same moment may hold what is missing: then it is theirs that counts.
+                // Who ordered the same at the same moment may hold what is missing, with a record or on the way to
+                // one: then it is theirs that counts.
                 if self.instances.load(&request.instance)?.is_some() {
                     continue;
                 }
-                return Err(error);
+                if !self.ports.holds_public(&request.instance)? {
+                    return Err(error);
+                }
+                last = error;
+                std::thread::sleep(SIBLING);
             }
             match self.record_provision(record, request, plan) {
                 Err(BrokerError::Store(StoreError::Conflict)) => {}
                 answer => return answer,
             }
         }
-        Err(BrokerError::Busy)
+        Err(last)
     }
 
     fn record_provision(
@@ -49,16 +60,21 @@ impl Core {
         plan: &Plan,
     ) -> Result<Accepted, BrokerError> {
         let steps = scheduler::provision(&record.containers());
-        let operation = self.new_operation(OperationKind::Provision, steps, plan, request.accepts_incomplete);
+        let limit_s = plan.maximum_polling_duration_s;
+        let operation =
+            self.new_operation(OperationKind::Provision, steps, limit_s, request.accepts_incomplete);
         let id = operation.id.clone();
         record.operation = Some(operation);
-        let noted = self.note_pending(&request.instance);
-        match noted.and_then(|()| self.instances.create(record.clone())) {
+        if let Err(error) = self.note_pending(&request.instance, &id) {
+            self.release_everything(&record);
+            return Err(error.into());
+        }
+        match self.instances.create(record.clone()) {
             Ok(_) => {}
             // It may stand there: what it claims must stay claimed. If it does not, the claims are reaped.
             Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
             Err(error) => {
-                self.release_everything(&record);
+                self.release_unspoken(&record);
                 return Err(error.into());
             }
         }
@@ -78,7 +94,7 @@ impl Core {
         &self,
         kind: OperationKind,
         steps: Vec<scheduler::Step>,
-        plan: &Plan,
+        limit_s: u64,
         accepts_incomplete: bool,
     ) -> OperationRecord {
         let now = self.now_ms();
@@ -92,7 +108,7 @@ impl Core {
             failure: None,
             description: String::new(),
             started_ms: now,
-            deadline_ms: now.saturating_add(plan.maximum_polling_duration_s.saturating_mul(1000)),
+            deadline_ms: now.saturating_add(limit_s.saturating_mul(1000)),
             answer_by_ms: (!accepts_incomplete).then_some(answer_by),
             passed_over: Vec::new(),
         }
@@ -112,6 +128,7 @@ impl Core {
             instance_id: request.instance.clone(),
             service_id: service.id.clone(),
             plan_id: plan.id.clone(),
+            driver: service.driver,
             organization_guid: request.organization_guid.clone(),
             space_guid: request.space_guid.clone(),
             admin_credentials: credentials.admin,
@@ -205,6 +222,24 @@ impl Core {
             host: site.host.clone(),
             ports: pairs.map(|(container, host)| PortRecord { container: *container, host }).collect(),
         })
+    }
+
+    /// Gives back what a record that seems not to be written has claimed, except what the record that stands there
+    /// speaks for: after a lost answer a worker may have gone on with it already, which looks like a conflict.
+    pub(super) fn release_unspoken(&self, record: &InstanceRecord) {
+        let standing = match self.instances.load(&record.instance_id) {
+            Ok(standing) => standing,
+            Err(error) => {
+                return warn!("claims of instance {} are left to be reaped: {error}", record.instance_id);
+            }
+        };
+        let mut ours = record.clone();
+        if let Some(standing) = standing {
+            ours.nodes.retain(|node| standing.value.node(&node.node_id).is_none());
+            ours.allocated_port =
+                ours.allocated_port.filter(|port| standing.value.allocated_port != Some(*port));
+        }
+        self.release_everything(&ours);
     }
 
     /// Gives back what a record that was not written has claimed; what cannot be given back now is reaped later.

@@ -1,6 +1,7 @@
 //! Performs operations: takes an instance's lease, performs the recorded steps in order, and records each as done by
 //! compare-and-swap. Whatever cuts it off, the next one goes on from the record.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,14 +16,12 @@ use super::crash;
 use super::parking::Parking;
 use super::perform::Task;
 use super::step_error::StepError;
-use crate::model::{InstanceId, NodeId};
+use crate::model::{InstanceId, NodeId, OperationId};
 use crate::scheduler::{self, Step};
 use crate::state::{InstanceRecord, Lease, OperationKind, OperationState, OwedRemoval, Stored};
 
 /// How long a worker waits for an instance before it looks whether it is to stop.
 const IDLE: Duration = Duration::from_millis(500);
-/// How long it rests before it performs a step again that may go well later.
-const REST: Duration = Duration::from_secs(2);
 
 /// The threads that perform operations.
 pub(super) struct Workers {
@@ -68,7 +67,10 @@ impl Worker {
     fn work(&self) {
         while !self.core.is_stopping() {
             match self.queue.recv_timeout(IDLE) {
-                Ok(instance) => self.perform_operation(&instance),
+                Ok(instance) => {
+                    self.core.dequeued(&instance);
+                    self.perform_operation(&instance);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -81,8 +83,12 @@ impl Worker {
             Ok(None) => return debug!("the operation of {instance} is somebody's already"),
             Err(error) => return warn!("the operation of {instance} waits: {error}"),
         };
-        match self.run(instance, &lease) {
-            Ok(()) => {}
+        // One operation that trips over a mistake must not take the worker from the others. What is shared with them
+        // is written in single steps, so that it holds after a panic too.
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run(instance, &lease)));
+        let ran = ran.unwrap_or_else(|_| self.fail_after_panic(instance));
+        match ran {
+            Ok(()) | Err(StepError::Later(_)) => {}
             Err(StepError::Abandoned) => info!("the operation of {instance} is left to be resumed"),
             Err(StepError::Store(StoreError::Conflict)) => {
                 warn!("the operation of {instance} was changed by another")
@@ -94,19 +100,22 @@ impl Worker {
     /// Performs steps until the operation has ended, reading the record anew before each.
     fn run(&self, instance: &InstanceId, lease: &Lease) -> Result<(), StepError> {
         let mut conflicts = 0;
+        let mut performed: Option<OperationId> = None;
         loop {
             let Some(stored) = self.core.instances.load(instance)? else {
-                self.core.clear_pending(instance);
+                // Of an instance that was not there from the beginning a note may stand whose record comes yet.
+                performed.iter().for_each(|operation| self.core.clear_pending(instance, operation));
                 return Ok(());
             };
             let task = Task { core: &self.core, record: &stored.value, lease };
             task.check_going_on()?;
             let Some(operation) = stored.value.under_way() else {
-                if stored.value.owed.is_empty() {
-                    self.core.clear_pending(instance);
+                if let (true, Some(ended)) = (stored.value.owed.is_empty(), &stored.value.operation) {
+                    self.core.clear_pending(instance, &ended.id);
                 }
                 return Ok(());
             };
+            performed = Some(operation.id.clone());
             let Some(step) = operation.steps.get(operation.done).cloned() else {
                 self.finish(stored)?;
                 continue;
@@ -134,6 +143,16 @@ impl Worker {
         }
     }
 
+    /// Performing the same step again would end the same way.
+    fn fail_after_panic(&self, instance: &InstanceId) -> Result<(), StepError> {
+        error!("a mistake in the broker ended the operation of {instance}");
+        let Some(stored) = self.core.instances.load(instance)? else { return Ok(()) };
+        if stored.value.under_way().is_none() {
+            return Ok(());
+        }
+        self.fail(stored, "a mistake in the broker; see its log".to_owned())
+    }
+
     fn record_done(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
         if let Some(operation) = &mut stored.value.operation {
             debug!(
@@ -147,8 +166,8 @@ impl Worker {
         Ok(())
     }
 
-    /// A step that cannot be done now. While a provision is undone nobody waits for a silent cell: what is left on it
-    /// is owed, and swept later.
+    /// A step that cannot be done now: the worker turns to other instances, and the scan finds this one again. While a
+    /// provision is undone nobody waits for a silent cell: what is left on it is owed, and swept later.
     fn try_later(
         &self,
         mut stored: Stored<InstanceRecord>,
@@ -173,8 +192,7 @@ impl Worker {
             reason.clone_into(&mut operation.description);
             self.core.instances.save(stored)?;
         }
-        self.core.rest(REST);
-        Ok(())
+        Err(StepError::Later(reason.to_owned()))
     }
 
     /// A provision that failed is undone; anything else that failed stays as it is, to be asked for again.

@@ -12,7 +12,7 @@ use super::Failure;
 use super::signals::StopSignals;
 use super::wiring::{OpenStore, open_store};
 use crate::api::{self, Api};
-use crate::broker::{Broker, Parts, RandomMint, Settings};
+use crate::broker::{Broker, Pace, Parts, RandomMint, Settings};
 use crate::cells::{self, Cells};
 use crate::config::Config;
 use crate::registrar::Registrar;
@@ -94,6 +94,7 @@ fn start_broker(
             public_ports: config.routing.ports,
             workers: usize::try_from(config.broker.workers).unwrap_or(usize::MAX),
             sync_timeout: config.broker.sync_timeout,
+            pace: Pace::default(),
         },
     };
     Broker::start(parts).map_err(|error| Failure::Failed(error.to_string()))

@@ -1,5 +1,7 @@
 //! What is offered: services and their plans, as the configuration lists them.
 
+use serde::{Deserialize, Serialize};
+
 use super::{PlanId, ServiceId};
 
 /// Every service offering. Ids and names are unique; the configuration checks that.
@@ -30,10 +32,12 @@ pub struct Service {
     pub plans: Vec<Plan>,
 }
 
-/// Which driver makes a service's instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which driver makes a service's instances. The default is the one that the ancestors' records were made by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DriverKind {
     /// Patroni clusters.
+    #[default]
     Patroni,
 }
 

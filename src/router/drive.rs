@@ -19,6 +19,7 @@ use super::render::{Rendered, backend_name, render, render_states, server_name};
 use super::report::Applied;
 use super::table::{LeaderChange, OwnAddress, Problem, Route, RouteTable};
 use crate::model::{InstanceId, NodeId};
+use crate::routing::RouterReport;
 
 /// How often HAProxy is looked at, and while workers of past configurations live: they check nothing themselves.
 const LOOK: Duration = Duration::from_millis(500);
@@ -57,6 +58,8 @@ pub struct Driver {
     urgent: bool,
     /// What was said already.
     problems: BTreeSet<Problem>,
+    /// Whose ports are allocated and lead nowhere.
+    unrouted: BTreeSet<InstanceId>,
     complaint: Option<String>,
 }
 
@@ -78,6 +81,7 @@ impl Driver {
             awaited: BTreeSet::new(),
             urgent: true,
             problems: BTreeSet::new(),
+            unrouted: BTreeSet::new(),
             complaint: None,
         }
     }
@@ -200,6 +204,9 @@ impl Driver {
         let (mut routes, mut problems) = self.table.routes(&self.own, now);
         self.retry_taken = self.withhold_taken(&mut routes, &mut problems).then_some(now + RETRY);
         self.say(problems);
+        let unrouted = self.table.without_route(&routes);
+        self.urgent |= unrouted != self.unrouted;
+        self.unrouted = unrouted;
         let wanted = render(self.haproxy.directory(), self.own.listen, &routes);
         if self.live.as_ref() == Some(&wanted.fingerprint) {
             self.complaint = None;
@@ -323,8 +330,9 @@ impl Driver {
         if self.live.is_none() || self.stale {
             return;
         }
+        let report = RouterReport { revision, unrouted: self.unrouted.clone() };
         // A full queue is looked at again with the next revision, at the latest after `LOOK`.
-        if applied.try_send(Applied { revision, urgent: self.urgent }).is_ok() {
+        if applied.try_send(Applied { report, urgent: self.urgent }).is_ok() {
             self.urgent = false;
         }
     }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{info, warn};
-use storage::{Expect, Key, Revision, Store, Ttl};
+use storage::{Expect, Key, Store, Ttl};
+
+use crate::routing::RouterReport;
 
 /// How long a report lasts: a router that is silent for so long is not waited for any more.
 const TTL: Ttl = Ttl::seconds(15);
@@ -16,10 +18,10 @@ const RENEW: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(500);
 
 /// A revision that is applied.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Applied {
-    /// Which.
-    pub revision: Revision,
+    /// Which, and whose ports lead nowhere all the same.
+    pub report: RouterReport,
     /// Whether somebody may be waiting for it: routes changed with it.
     pub urgent: bool,
 }
@@ -27,15 +29,17 @@ pub struct Applied {
 /// Writes reports at `key` until the sender of `applied` is gone. The last report stays until its TTL ends: HAProxy
 /// runs on, and a router that starts again soon is waited for.
 pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
-    let mut latest: Option<Revision> = None;
-    let mut written: Option<(Revision, Instant)> = None;
+    let mut latest: Option<RouterReport> = None;
+    let mut written: Option<(RouterReport, Instant)> = None;
     let mut not_before = Instant::now();
     let mut troubled = false;
     loop {
-        let due = due(latest, written, not_before);
+        let due = due(latest.as_ref(), written.as_ref(), not_before);
         match applied.recv_deadline(due) {
             Ok(news) => {
-                latest = latest.max(Some(news.revision));
+                if latest.as_ref().is_none_or(|latest| latest.revision <= news.report.revision) {
+                    latest = Some(news.report);
+                }
                 if news.urgent && !troubled {
                     not_before = Instant::now();
                 }
@@ -44,17 +48,17 @@ pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        let Some(revision) = latest else { continue };
+        let Some(report) = latest.clone() else { continue };
         let now = Instant::now();
         not_before = now + PACE;
         // Only this router writes its report, so that whatever is there is an older one.
-        match store.put(key, revision.0.to_string().as_bytes(), Some(TTL), Expect::Anything) {
+        match store.put(key, report.to_string().as_bytes(), Some(TTL), Expect::Anything) {
             Ok(_) => {
                 if troubled {
                     info!("the router reports to the store again");
                 }
                 troubled = false;
-                written = Some((revision, now));
+                written = Some((report, now));
             }
             Err(error) => {
                 if !troubled {
@@ -67,10 +71,14 @@ pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
     }
 }
 
-fn due(latest: Option<Revision>, written: Option<(Revision, Instant)>, not_before: Instant) -> Instant {
+fn due(
+    latest: Option<&RouterReport>,
+    written: Option<&(RouterReport, Instant)>,
+    not_before: Instant,
+) -> Instant {
     match (latest, written) {
         (None, _) => Instant::now() + RENEW,
-        (Some(latest), Some((written, at))) if latest == written => at + RENEW,
+        (Some(latest), Some((written, at))) if latest == written => *at + RENEW,
         _ => not_before,
     }
 }

@@ -191,6 +191,21 @@ impl RouteTable {
         (routes, problems)
     }
 
+    /// The instances that have an allocation, right or wrong, and none of these routes.
+    #[must_use]
+    pub fn without_route(&self, routes: &[Route]) -> BTreeSet<InstanceId> {
+        let allocated = self.instances.iter().filter(|(_, instance)| instance.allocation.is_some());
+        let wrong = self.problems.keys().filter_map(|key| match Meaning::of(key) {
+            Meaning::Allocation(id) => Some(id),
+            _ => None,
+        });
+        let mut without: BTreeSet<InstanceId> = allocated.map(|(id, _)| id.clone()).chain(wrong).collect();
+        for route in routes {
+            without.remove(&route.instance);
+        }
+        without
+    }
+
     /// Forgets members that have been gone for long enough.
     pub fn forget_gone(&mut self, now: Instant) {
         let mut forgot = false;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use storage::{Expect, Revision, Store, StoreError};
 
+use super::RouterReport;
 use crate::model::InstanceId;
 use crate::state::keys;
 
@@ -13,13 +14,15 @@ pub struct Allocations {
     store: Arc<dyn Store>,
 }
 
-/// The routers that have not applied a revision yet.
+/// How the routers stand to an instance's route at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutersBehind {
     /// Those that are registered.
     pub registered: usize,
     /// The names of those that lag.
     pub behind: Vec<String>,
+    /// The names of those that have left the instance's port out.
+    pub without_it: Vec<String>,
     /// The revision of this reading, to watch from.
     pub revision: Revision,
 }
@@ -38,10 +41,16 @@ impl Allocations {
     pub fn publish(&self, instance: &InstanceId, port: u16) -> Result<(), StoreError> {
         let key = keys::allocation(instance);
         let value = port.to_string();
-        if let Some(entry) = self.store.get(&key)? {
-            return if entry.value == value.as_bytes() { Ok(()) } else { Err(StoreError::Conflict) };
+        match self.store.put(&key, value.as_bytes(), None, Expect::Absent) {
+            Ok(_) => Ok(()),
+            // It may be this very port, by an earlier attempt or a lost answer.
+            Err(StoreError::Conflict | StoreError::OutcomeUnknown { .. }) => match self.store.get(&key)? {
+                Some(entry) if entry.value == value.as_bytes() => Ok(()),
+                Some(_) => Err(StoreError::Conflict),
+                None => Err(StoreError::OutcomeUnknown { key }),
+            },
+            Err(error) => Err(error),
         }
-        self.store.put(&key, value.as_bytes(), None, Expect::Absent).map(|_| ())
     }
 
     /// Takes it away. Taking away what is not there is success.
@@ -49,7 +58,9 @@ impl Allocations {
     /// # Errors
     /// As [`Store::delete`].
     pub fn withdraw(&self, instance: &InstanceId) -> Result<(), StoreError> {
-        self.store.delete(&keys::allocation(instance), Expect::Anything)
+        let key = keys::allocation(instance);
+        let Some(entry) = self.store.get(&key)? else { return Ok(()) };
+        self.store.delete(&key, Expect::Unchanged(entry.revision))
     }
 
     /// The revision that a router must have applied so that the instance's port leads to its members as they are now.
@@ -63,20 +74,26 @@ impl Allocations {
         Ok(revisions.max().unwrap_or(Revision(0)))
     }
 
-    /// Which routers have not applied this revision yet.
+    /// Which routers have not applied this revision yet, and which have and yet do not lead to the instance.
     ///
     /// # Errors
     /// As [`Store::list`].
-    pub fn routers_behind(&self, wanted: Revision) -> Result<RoutersBehind, StoreError> {
+    pub fn routers_behind(
+        &self,
+        instance: &InstanceId,
+        wanted: Revision,
+    ) -> Result<RoutersBehind, StoreError> {
         let listing = self.store.list(&keys::routers())?;
-        let applied =
-            |value: &[u8]| std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<u64>().ok());
-        let behind =
-            listing.entries.iter().filter(|entry| applied(&entry.value).is_none_or(|at| at < wanted.0));
-        Ok(RoutersBehind {
-            registered: listing.entries.len(),
-            behind: behind.map(|entry| entry.key.name().to_owned()).collect(),
-            revision: listing.revision,
-        })
+        let (mut behind, mut without_it) = (Vec::new(), Vec::new());
+        for entry in &listing.entries {
+            let name = entry.key.name().to_owned();
+            match RouterReport::parse(&entry.value).filter(|report| report.revision >= wanted) {
+                None => behind.push(name),
+                Some(report) if report.unrouted.contains(instance) => without_it.push(name),
+                Some(_) => {}
+            }
+        }
+        let registered = listing.entries.len();
+        Ok(RoutersBehind { registered, behind, without_it, revision: listing.revision })
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use log::{info, warn};
 use serde::{Deserialize, Serialize};
 use storage::{Clock, Entry, Expect, Key, Store, StoreError};
+use uuid::Uuid;
 
 use crate::model::{CellGuid, InstanceId, PortRange};
 use crate::state::{Instances, keys};
@@ -23,6 +24,9 @@ pub struct Claim {
     pub instance: InstanceId,
     /// Since when, in milliseconds since 1970.
     pub claimed_ms: u64,
+    /// A random id of this claim: two requests for one instance may claim in the same millisecond.
+    #[serde(default)]
+    pub write_id: String,
 }
 
 /// Why no port was claimed.
@@ -79,11 +83,25 @@ impl PortPool {
         let given_before = self.public.iter().filter(|port| *port < next);
         for port in never_given.chain(given_before).filter(|port| !taken.contains(port)) {
             if self.claim(&keys::public_claims(), port, instance)? {
-                self.advance_next_port(port)?;
+                if let Err(error) = self.advance_next_port(port) {
+                    self.release_from(&keys::public_claims(), instance, &[port]);
+                    return Err(error.into());
+                }
                 return Ok(port);
             }
         }
         Err(PortError::Exhausted { range: format!("routing.ports {}", self.public) })
+    }
+
+    /// Whether a public port is claimed for this instance, by whomever.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn holds_public(&self, instance: &InstanceId) -> Result<bool, StoreError> {
+        let entries = self.store.list(&keys::public_claims())?.entries;
+        let mut claims =
+            entries.iter().filter_map(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
+        Ok(claims.any(|claim| claim.instance == *instance))
     }
 
     /// Claims `count` ports of a cell's range, the lowest free ones.
@@ -187,16 +205,25 @@ impl PortPool {
             return Ok(false);
         }
         // An allocation without a record is a promise to a user all the same.
-        if self.store.get(&keys::allocation(&claim.instance))?.is_some() {
+        let allocation = self.store.get(&keys::allocation(&claim.instance))?;
+        let allocated =
+            allocation.and_then(|entry| std::str::from_utf8(&entry.value).ok()?.trim().parse().ok());
+        let public = |port: u16| port_key(&keys::public_claims(), port);
+        if allocated.is_some_and(|port| public(port) == entry.key) {
             return Ok(false);
         }
-        let Ok(port) = entry.key.name().parse::<u16>() else { return Ok(false) };
-        let Some(record) = instances.load(&claim.instance)? else { return Ok(true) };
-        let record = record.value;
+        let record = match instances.load(&claim.instance) {
+            Ok(Some(record)) => record.value,
+            Ok(None) => return Ok(true),
+            // What nobody can read speaks for everything, and must not keep the others' claims from being looked at.
+            Err(StoreError::Corrupt { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         let owed = record.owed.iter().map(|owed| &owed.node);
-        let mut nodes = record.nodes.iter().chain(owed);
-        let public = record.allocated_port == Some(port);
-        Ok(!public && !nodes.any(|node| node.ports.iter().any(|ports| ports.host == port)))
+        let cells = record.nodes.iter().chain(owed).flat_map(|node| {
+            node.ports.iter().map(|port| port_key(&keys::cell_claims(&node.backend_id), port.host))
+        });
+        Ok(!record.allocated_port.map(public).into_iter().chain(cells).any(|key| key == entry.key))
     }
 
     fn next_port(&self) -> Result<u16, StoreError> {
@@ -233,11 +260,12 @@ impl PortPool {
         Ok(entries.iter().filter_map(|entry| entry.key.name().parse().ok()).collect())
     }
 
-    /// Whether the claim was made by this call. A lost answer is cleared up by reading back: a claim by this very
-    /// claimer at this very time is the one that was lost.
+    /// Whether the claim was made by this call. A lost answer is cleared up by reading back: the random id tells whose
+    /// claim it is.
     fn claim(&self, prefix: &Key, port: u16, instance: &InstanceId) -> Result<bool, StoreError> {
         let key = port_key(prefix, port);
-        let claim = Claim { instance: instance.clone(), claimed_ms: self.now_ms() };
+        let write_id = Uuid::new_v4().to_string();
+        let claim = Claim { instance: instance.clone(), claimed_ms: self.now_ms(), write_id };
         let value = serde_json::to_vec(&claim).expect("a claim of plain data has a JSON form");
         match self.store.put(&key, &value, None, Expect::Absent) {
             Ok(_) => Ok(true),

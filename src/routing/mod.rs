@@ -3,6 +3,8 @@
 
 mod allocation;
 mod claims;
+mod report;
 
 pub use allocation::{Allocations, RoutersBehind};
 pub use claims::{Claim, PortError, PortPool};
+pub use report::RouterReport;

@@ -31,7 +31,7 @@ pub enum Step {
         /// Where.
         cell: CellGuid,
     },
-    /// Remove what the members keep in the store.
+    /// Remove what the members keep in the store, and the index of nodes.
     ForgetMembers,
     /// Remove the bindings' records.
     ForgetBindings,

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use storage::{Store, StoreError};
+use storage::{Revision, Store, StoreError};
 
 use crate::cells::ContainerSpec;
-use crate::model::{CellGuid, DriverKind, Mint, Plan, Secret};
+use crate::model::{CellGuid, DriverKind, Mint, NodeId, Plan, Secret};
 use crate::patroni::Progress;
 use crate::state::{InstanceRecord, NodeRecord};
 
@@ -45,17 +45,23 @@ pub trait Driver: Send + Sync {
     /// As [`Store::get`].
     fn holds_data(&self, record: &InstanceRecord) -> Result<bool, StoreError>;
 
-    /// Clears what a member that died in the middle of the first start has left, if that is so: never while the
-    /// instance holds data. Tells whether something was cleared.
+    /// The mark of a first start that has not ended: never while the instance holds data.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn first_start(&self, record: &InstanceRecord) -> Result<Option<FirstStart>, StoreError>;
+
+    /// Clears that mark, for the one who knows that nobody is at it. Tells whether something was cleared.
     ///
     /// # Errors
     /// As [`Store::delete`].
     fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError>;
 
-    /// Removes what the members keep in the store.
+    /// Removes what the members keep in the store, each key as it was read: who comes late must not hit what an
+    /// instance of the same id keeps there by then.
     ///
     /// # Errors
-    /// As [`Store::delete`].
+    /// As [`Store::delete`]; [`StoreError::Conflict`] when something changed meanwhile: do it again.
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
 
     /// The credentials of a binding, for applications that reach the instance at `host`.
@@ -82,6 +88,15 @@ impl Drivers {
             DriverKind::Patroni => Arc::clone(&self.patroni),
         }
     }
+}
+
+/// The first start of an instance: one member makes its first data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstStart {
+    /// Which mark it is.
+    pub mark: Revision,
+    /// Who says that it is at it; nobody for a moment after the mark was set, and when that member is gone.
+    pub by: Option<NodeId>,
 }
 
 /// What a request's parameters ask for.

@@ -60,6 +60,12 @@ pub fn service_instances() -> Key {
     key("/serviceinstances")
 }
 
+/// `/serviceinstances/<instance>/nodes`: the instance's part of the index of nodes.
+#[must_use]
+pub fn nodes(instance: &InstanceId) -> Key {
+    key(&format!("/serviceinstances/{instance}/nodes"))
+}
+
 /// `/serviceinstances/<instance>/nodes/<node>/backend`: the node's cell.
 #[must_use]
 pub fn backend(instance: &InstanceId, node: &NodeId) -> Key {

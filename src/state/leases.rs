@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
 use log::warn;
@@ -34,6 +34,8 @@ struct Shared {
 struct Held {
     instance: InstanceId,
     revision: Mutex<Revision>,
+    /// Until when it lives for certain: its TTL after the last sign of life was sent.
+    until: Mutex<Instant>,
     lost: AtomicBool,
 }
 
@@ -64,6 +66,7 @@ impl Leases {
     /// As [`Store::put`]. A lost answer counts as not taken: the lease expires by itself.
     pub fn take(&self, instance: &InstanceId) -> Result<Option<Lease>, StoreError> {
         let value = self.shared.holder.as_bytes();
+        let until = Instant::now() + TTL.duration();
         let revision = match self.shared.store.put(&keys::lease(instance), value, Some(TTL), Expect::Absent) {
             Ok(revision) => revision,
             Err(StoreError::Conflict) => return Ok(None),
@@ -72,6 +75,7 @@ impl Leases {
         let held = Arc::new(Held {
             instance: instance.clone(),
             revision: Mutex::new(revision),
+            until: Mutex::new(until),
             lost: AtomicBool::new(false),
         });
         self.shared.held.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&held));
@@ -107,8 +111,12 @@ impl Shared {
 
     fn refresh(&self, held: &Held) {
         let mut revision = held.revision.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + TTL.duration();
         match self.store.refresh(&keys::lease(&held.instance), TTL, *revision) {
-            Ok(now) => *revision = now,
+            Ok(now) => {
+                *revision = now;
+                *held.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+            }
             Err(StoreError::Conflict) => {
                 warn!("lost the lease of instance {}", held.instance);
                 held.lost.store(true, Ordering::SeqCst);
@@ -120,10 +128,12 @@ impl Shared {
 }
 
 impl Lease {
-    /// Whether it is still held, as far as is known.
+    /// Whether it is still held for certain: a holder that could not give a sign of life for the lease's TTL, since the
+    /// store was away or the process slept, must take it for another's.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        !self.held.lost.load(Ordering::SeqCst)
+        let until = *self.held.until.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.held.lost.load(Ordering::SeqCst) && Instant::now() < until
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::model::{CellGuid, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
+use crate::model::{CellGuid, DriverKind, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
 use crate::scheduler::Step;
 
 /// The version of the format that this program writes; the ancestors' records have none, which counts as 0.
@@ -25,6 +25,9 @@ pub struct InstanceRecord {
     pub service_id: ServiceId,
     /// Of the catalog.
     pub plan_id: PlanId,
+    /// What it is made by: it can be taken away after its service and plan have left the catalog.
+    #[serde(default)]
+    pub driver: DriverKind,
     /// As the platform sent it.
     #[serde(default)]
     pub organization_guid: String,

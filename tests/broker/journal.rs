@@ -20,12 +20,7 @@ fn every_step_of_a_provision_may_run_twice() {
     let before = lab.engine.containers();
     let steps = lab.record("b1").unwrap().value.operation.unwrap().steps.len();
     for done in 0..=steps {
-        lab.stop();
-        let mut record = lab.record("b1").unwrap();
-        let operation = record.value.operation.as_mut().unwrap();
-        (operation.done, operation.state) = (done, OperationState::InProgress);
-        Instances::new(Arc::clone(&lab.store)).save(record).unwrap();
-        lab.store.put(&keys::pending(&id("b1")), b"0", None, Expect::Anything).unwrap();
+        lab.rewind("b1", done);
         lab.start();
         let said = LastOperation::Succeeded { description: "master running; replicas running".to_owned() };
         assert_eq!(lab.settle("b1"), said, "from step {done}");

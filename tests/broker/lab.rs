@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{
-    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Parts, ProvisionRequest,
+    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts, ProvisionRequest,
     RandomMint, Settings,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
@@ -19,7 +19,7 @@ use patroni_broker::model::{
     PlanSettings, PortRange, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
-use patroni_broker::state::{InstanceRecord, Instances, Stored, keys};
+use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
 use serde_json::{Map, Value};
 use storage::embedded::{Embedded, Options};
 use storage::{Expect, Key, Store, SystemClock};
@@ -27,11 +27,27 @@ use storage::{Expect, Key, Store, SystemClock};
 pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Short enough that tests need not wait, long enough that one look ends before the next begins.
+const PACE: Pace = Pace {
+    scan_every: Duration::from_millis(100),
+    sweep_every: Duration::from_millis(200),
+    reap_every: Duration::from_secs(1),
+    leftover_after: Duration::from_secs(5),
+    look_every: Duration::from_millis(100),
+    stalled_after: Duration::from_secs(1),
+    route_refused_after: Duration::from_millis(300),
+    farewell: Duration::from_secs(2),
+};
+
 pub struct Lab {
     pub store: Arc<dyn Store>,
     pub engine: Arc<FakeEngine>,
     pub cells: Vec<Arc<FakeCell>>,
     pub patroni: FakePatroni,
+    /// What the next broker to be started offers.
+    pub catalog: Catalog,
+    /// How often the next broker to be started looks.
+    pub pace: Pace,
     broker: Option<Broker>,
 }
 
@@ -63,7 +79,7 @@ impl Lab {
             })
             .collect();
         let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine));
-        let mut lab = Self { store, engine, cells, patroni, broker: None };
+        let mut lab = Self { store, engine, cells, patroni, catalog: catalog(), pace: PACE, broker: None };
         lab.start();
         lab
     }
@@ -80,7 +96,7 @@ impl Lab {
         let parts = Parts {
             store: Arc::clone(&self.store),
             cells,
-            catalog: catalog(),
+            catalog: self.catalog.clone(),
             drivers: Drivers::new(Arc::clone(&self.store), access),
             clock: Arc::new(SystemClock),
             mint: Arc::new(RandomMint),
@@ -90,6 +106,7 @@ impl Lab {
                 public_ports: PortRange::parse("30000-30003").unwrap(),
                 workers: 4,
                 sync_timeout: PATIENCE,
+                pace: self.pace,
             },
         };
         self.broker = Some(Broker::start(parts).unwrap());
@@ -148,6 +165,18 @@ impl Lab {
 
     pub fn record(&self, instance: &str) -> Option<Stored<InstanceRecord>> {
         Instances::new(Arc::clone(&self.store)).load(&id(instance)).unwrap()
+    }
+
+    /// Stops the broker and takes a finished operation back to one of its steps, as a broker that died before it
+    /// recorded the step leaves it.
+    pub fn rewind(&mut self, instance: &str, done: usize) {
+        self.stop();
+        let mut record = self.record(instance).unwrap();
+        let operation = record.value.operation.as_mut().unwrap();
+        (operation.done, operation.state) = (done, OperationState::InProgress);
+        (operation.description, operation.answer_by_ms) = (String::new(), None);
+        Instances::new(Arc::clone(&self.store)).save(record).unwrap();
+        self.store.put(&keys::pending(&id(instance)), b"0", None, Expect::Anything).unwrap();
     }
 
     /// Running containers as `cell`, sorted.

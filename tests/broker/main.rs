@@ -5,5 +5,7 @@
 mod bindings;
 mod journal;
 mod lab;
+mod leftovers;
 mod orders;
+mod routes;
 mod troubles;

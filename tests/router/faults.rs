@@ -32,9 +32,13 @@ fn a_port_that_somebody_has_harms_no_other() {
     site.put("/routing/allocation/b1", &port.to_string());
     let other = site.order("b2", &[&leader]);
     assert!(Session::open(other).unwrap().echoes());
+    let unrouted =
+        || site.whole_report().unwrap().unrouted.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(unrouted(), ["b1"], "a report of success for a port that leads nowhere");
     drop(taken);
     let config = || fs::read_to_string(site.path().join("haproxy.cfg")).unwrap();
     eventually("the port, once it is free", || config().contains("listen pg-b1\n"));
+    eventually("the report of it", || unrouted().is_empty());
 }
 
 /// A HAProxy that refuses a configuration, or starts and dies, must not take the good one away.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use patroni_broker::router::master::{Master, Processes};
 use patroni_broker::router::{Router, RouterSettings, report_prefix};
+use patroni_broker::routing::RouterReport;
 use storage::embedded::Options;
 use storage::{Embedded, Expect, Key, Revision, Store};
 use tempfile::TempDir;
@@ -71,8 +72,12 @@ impl Site {
     }
 
     pub fn report(&self) -> Option<Revision> {
+        self.whole_report().map(|report| report.revision)
+    }
+
+    pub fn whole_report(&self) -> Option<RouterReport> {
         let entry = self.store.inner.get(&report_prefix().child("r1").unwrap()).unwrap()?;
-        Some(Revision(String::from_utf8(entry.value).unwrap().parse().unwrap()))
+        Some(RouterReport::parse(&entry.value).unwrap())
     }
 
     pub fn await_report(&self, revision: Revision) {

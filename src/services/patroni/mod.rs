@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use storage::{Entry, Expect, Store, StoreError};
 
-use super::{Driver, InvalidParameters, NewCredentials, Order, StoreAccess};
+use super::{Driver, FirstStart, InvalidParameters, NewCredentials, Order, StoreAccess};
 use crate::cells::ContainerSpec;
 use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings};
 use crate::patroni::{Progress, progress, read_members};
@@ -75,15 +75,17 @@ impl Driver for PatroniDriver {
         Ok(initialize.is_some_and(|entry| !entry.value.is_empty()))
     }
 
-    fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError> {
-        let Some(initialize) = self.store.get(&keys::initialize(&record.instance_id))? else {
-            return Ok(false);
-        };
+    fn first_start(&self, record: &InstanceRecord) -> Result<Option<FirstStart>, StoreError> {
+        let initialize = self.store.get(&keys::initialize(&record.instance_id))?;
+        let Some(initialize) = initialize.filter(|entry| entry.value.is_empty()) else { return Ok(None) };
         let members = read_members(&self.store.list(&keys::members(&record.instance_id))?.entries);
-        let bootstrapping = members.iter().any(|member| credentials::is_bootstrapping(&member.state));
-        if !initialize.value.is_empty() || bootstrapping {
-            return Ok(false);
-        }
+        let at_it = members.into_iter().find(|member| credentials::is_bootstrapping(&member.state));
+        Ok(Some(FirstStart { mark: initialize.revision, by: at_it.map(|member| member.node) }))
+    }
+
+    fn clear_failed_start(&self, record: &InstanceRecord) -> Result<bool, StoreError> {
+        let initialize = self.store.get(&keys::initialize(&record.instance_id))?;
+        let Some(initialize) = initialize.filter(|entry| entry.value.is_empty()) else { return Ok(false) };
         match self.store.delete(&initialize.key, Expect::Unchanged(initialize.revision)) {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict | StoreError::OutcomeUnknown { .. }) => Ok(false),
@@ -93,7 +95,7 @@ impl Driver for PatroniDriver {
 
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError> {
         for entry in self.keys(&record.instance_id)? {
-            self.store.delete(&entry.key, Expect::Anything)?;
+            self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
     }
