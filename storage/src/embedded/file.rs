@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ use super::record::{CLUSTER, FORMAT, FORMAT_VERSION, INDEX, META, NODES};
 
 /// The store's file in its directory.
 const FILE_NAME: &str = "store.redb";
+/// What shows whether the disk takes writes again, and how much of it: opening a file again writes too.
+const PROBE_NAME: &str = "store.probe";
+const PROBE_BYTES: usize = 256 << 10;
 
 /// Why a store cannot be opened. Nothing in the file was changed.
 #[derive(Debug)]
@@ -104,6 +107,17 @@ pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
     Ok(opened)
 }
 
+/// Whether the disk under `dir` takes writes.
+pub(super) fn probe(dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(PROBE_NAME);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; PROBE_BYTES])?;
+        file.sync_data()
+    });
+    let removed = fs::remove_file(&path);
+    written.and(removed).map_err(|source| io_error(source, path))
+}
+
 /// A store that lives as long as the process.
 pub(super) fn in_memory() -> Result<Opened, OpenError> {
     let path = PathBuf::from("(in memory)");
@@ -113,7 +127,8 @@ pub(super) fn in_memory() -> Result<Opened, OpenError> {
     prepare(database, &path)
 }
 
-fn prepare(database: Database, path: &Path) -> Result<Opened, OpenError> {
+/// What every open ends with.
+pub(super) fn prepare(database: Database, path: &Path) -> Result<Opened, OpenError> {
     let (format, index, cluster) = match read_numbers(&database) {
         Ok(Some(numbers)) => numbers,
         Ok(None) => {

@@ -43,6 +43,14 @@ impl History {
         self.bell.notify_all();
     }
 
+    /// Forgets everything, after which the newest change is `index`: whoever watches reads everything again.
+    pub(super) fn restart_at(&self, index: u64) {
+        let mut recent = self.look();
+        *recent = Recent { events: VecDeque::new(), bytes: 0, forgotten: index, current: index };
+        drop(recent);
+        self.bell.notify_all();
+    }
+
     /// Wakes everybody without news, so that they look whether they should stop.
     pub(super) fn ring(&self) {
         // Taking the lock orders this after the check of whoever is about to wait.

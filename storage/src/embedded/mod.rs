@@ -19,6 +19,7 @@ mod apply;
 mod change;
 mod expiry;
 mod file;
+mod handle;
 mod history;
 pub mod http;
 mod read;
@@ -26,14 +27,13 @@ mod record;
 mod writer;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use redb::Database;
 
 use crate::{
     Changed, Changes, Clock, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, SystemClock,
@@ -42,6 +42,7 @@ use crate::{
 use change::{Change, Condition, Content, Event, Refusal, Scope};
 use expiry::Deadlines;
 pub use file::OpenError;
+use handle::Handle;
 use history::History;
 use writer::{Answer, Request, WriteFailed};
 
@@ -84,7 +85,7 @@ pub struct Embedded {
 
 /// What the writer and the readers share.
 struct Shared {
-    database: Database,
+    database: Handle,
     cluster: u64,
     clock: Arc<dyn Clock>,
     history: History,
@@ -96,6 +97,17 @@ impl Shared {
     fn deadlines(&self) -> MutexGuard<'_, Deadlines> {
         // Each deadline is set as a whole, so that a panic elsewhere leaves nothing half done here.
         self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets every TTL in the file run from now on, in full.
+    fn begin_ttls(&self) -> Result<(), StoreError> {
+        let (ttls, now) = (self.all_ttls()?, self.clock.now());
+        let mut begun = Deadlines::default();
+        for (key, ttl) in ttls {
+            begun.set(key, Some(expiry::deadline(now, ttl)));
+        }
+        *self.deadlines() = begun;
+        Ok(())
     }
 
     fn count_commit(&self) {
@@ -110,7 +122,12 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        Self::start(file::open(dir)?, options, dir)
+        let opened = file::open(dir)?;
+        let (probed, reopened): (PathBuf, PathBuf) = (dir.to_owned(), dir.to_owned());
+        let probe = Box::new(move || file::probe(&probed));
+        let reopen = Box::new(move || file::open(&reopened));
+        let handle = Handle::new(opened.database, probe, reopen);
+        Self::start(handle, opened.index, opened.cluster, options, dir)
     }
 
     /// A store that lives as long as this value, for tests and try-outs. It keeps the whole contract but survival.
@@ -118,25 +135,30 @@ impl Embedded {
     /// # Errors
     /// [`OpenError::Io`] if the system has no thread to give.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
-        Self::start(file::in_memory()?, options, Path::new("(in memory)"))
+        let opened = file::in_memory()?;
+        // Memory does not fail; where it did, what was in it would be lost.
+        let handle = Handle::new(opened.database, Box::new(|| Ok(())), Box::new(file::in_memory));
+        Self::start(handle, opened.index, opened.cluster, options, Path::new("(in memory)"))
     }
 
-    fn start(opened: file::Opened, options: Options, path: &Path) -> Result<Self, OpenError> {
+    fn start(
+        database: Handle,
+        index: u64,
+        cluster: u64,
+        options: Options,
+        path: &Path,
+    ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
-            database: opened.database,
-            cluster: opened.cluster,
+            database,
+            cluster,
             clock: options.clock,
-            history: History::starting_at(opened.index),
+            history: History::starting_at(index),
             deadlines: Mutex::default(),
             commits: AtomicU64::new(0),
         });
-        let ttls = shared
-            .all_ttls()
+        shared
+            .begin_ttls()
             .map_err(|error| OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
-        let now = shared.clock.now();
-        for (key, ttl) in ttls {
-            shared.deadlines().set(key, Some(expiry::deadline(now, ttl)));
-        }
         let (requests, queue) = bounded(QUEUE);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -170,7 +192,7 @@ impl Embedded {
                 Err(StoreError::Unavailable { engine: ENGINE, reason })
             }
             Ok(Err(WriteFailed::Corrupt { reason })) => Err(StoreError::Corrupt { reason }),
-            Ok(Err(WriteFailed::CommitFailed))
+            Ok(Err(WriteFailed::CommitFailed { .. }))
             | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(unknown()),
         }
     }
@@ -301,4 +323,121 @@ fn refused(key: &Key, refusal: Refusal, expect: Expect) -> StoreError {
 
 fn unavailable(reason: &str) -> StoreError {
     StoreError::Unavailable { engine: ENGINE, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use redb::StorageBackend;
+
+    use super::handle::Handle;
+    use super::{Embedded, OpenError, Options, file};
+    use crate::{Changed, Deadline, Expect, Key, Store, StoreError};
+
+    /// A disk that may be full, and that keeps what was written while it is closed.
+    #[derive(Clone, Debug, Default)]
+    struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl Disk {
+        fn check(&self) -> io::Result<()> {
+            match self.full.load(Ordering::SeqCst) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        }
+
+        fn probe(&self) -> Result<(), OpenError> {
+            self.check().map_err(|source| OpenError::Io { path: PathBuf::from("disk"), source })
+        }
+
+        fn open(&self) -> Result<file::Opened, OpenError> {
+            let database = redb::Builder::new().create_with_backend(self.clone()).unwrap();
+            file::prepare(database, Path::new("disk"))
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.bytes.lock().unwrap().len() as u64)
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            let from = usize::try_from(offset).unwrap();
+            out.copy_from_slice(&self.bytes.lock().unwrap()[from..from + out.len()]);
+            Ok(())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.check()?;
+            self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.check()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.check()?;
+            let from = usize::try_from(offset).unwrap();
+            self.bytes.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
+            Ok(())
+        }
+    }
+
+    /// The disk was full for a moment; the store refused every write from then on until its process was started anew,
+    /// with words about an earlier error instead of the disk's.
+    #[test]
+    fn a_disk_that_has_room_again_is_written_to_again() {
+        let disk = Disk::default();
+        let opened = disk.open().unwrap();
+        let (probed, reopened) = (disk.clone(), disk.clone());
+        let handle =
+            Handle::new(opened.database, Box::new(move || probed.probe()), Box::new(move || reopened.open()));
+        let store =
+            Embedded::start(handle, opened.index, opened.cluster, Options::default(), Path::new("disk"))
+                .unwrap();
+        let key = Key::parse("/a").unwrap();
+        let put = |value: &[u8]| store.put(&key, value, None, Expect::Anything);
+        let first = put(b"before").unwrap();
+        disk.full.store(true, Ordering::SeqCst);
+        let mut refused = put(b"lost").unwrap_err();
+        assert!(
+            matches!(refused, StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }),
+            "{refused:?}"
+        );
+        std::thread::sleep(Duration::from_millis(1100));
+        refused = put(b"lost").unwrap_err();
+        assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
+        assert!(
+            refused.to_string().contains(&io::Error::from(io::ErrorKind::StorageFull).to_string()),
+            "{refused}"
+        );
+        assert_eq!(store.get(&key).unwrap().unwrap().value, b"before", "reads go on");
+        disk.full.store(false, Ordering::SeqCst);
+        let deadline = Deadline::after(Duration::from_secs(10));
+        let second = loop {
+            match put(b"after") {
+                Ok(revision) => break revision,
+                Err(error) => assert!(!deadline.has_passed(), "{error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        assert!(second > first);
+        let Changed::Keys(keys) = store.watch(&Key::root(), first, deadline).unwrap().what else {
+            panic!("watchers lose nothing")
+        };
+        assert_eq!(keys, std::slice::from_ref(&key));
+        drop(store);
+        let opened = disk.open().unwrap();
+        assert_eq!(opened.index, second.0, "what was acknowledged is on the disk");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
+use redb::{ReadTransaction, ReadableTable};
 
 use super::record::{INDEX, META, NODES, Record, under};
 use super::{ENGINE, Shared};
@@ -37,11 +37,13 @@ pub(super) enum Missing {
 impl Shared {
     /// The index of the last committed change.
     pub(super) fn read_index(&self) -> Result<u64, StoreError> {
-        read_index(&self.database.begin_read().map_err(unavailable)?)
+        let database = self.database.open();
+        read_index(&database.begin_read()?)
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        let read = self.database.begin_read().map_err(unavailable)?;
+        let database = self.database.open();
+        let read = database.begin_read()?;
         let nodes = read.open_table(NODES).map_err(unavailable)?;
         let Some(row) = nodes.get(key.as_str()).map_err(unavailable)? else { return Ok(None) };
         let record = decode(key.as_str(), row.value())?;
@@ -50,7 +52,8 @@ impl Shared {
     }
 
     pub(super) fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
-        let read = self.database.begin_read().map_err(unavailable)?;
+        let database = self.database.open();
+        let read = database.begin_read()?;
         let nodes = read.open_table(NODES).map_err(unavailable)?;
         let (from, to) = under(prefix.as_str());
         let mut entries = Vec::new();
@@ -68,7 +71,8 @@ impl Shared {
 
     /// The node at `key`: with its children, or with everything under it.
     pub(super) fn tree(&self, key: &Key, recursive: bool) -> Result<Found, StoreError> {
-        let read = self.database.begin_read().map_err(unavailable)?;
+        let database = self.database.open();
+        let read = database.begin_read()?;
         let nodes = read.open_table(NODES).map_err(unavailable)?;
         let index = read_index(&read)?;
         let fetch = |at: &Key| -> Result<Option<Record>, StoreError> {
@@ -107,7 +111,8 @@ impl Shared {
 
     /// Every key with a TTL and its seconds: what an open begins with.
     pub(super) fn all_ttls(&self) -> Result<Vec<(Key, u64)>, StoreError> {
-        let read = self.database.begin_read().map_err(unavailable)?;
+        let database = self.database.open();
+        let read = database.begin_read()?;
         let nodes = read.open_table(NODES).map_err(unavailable)?;
         let mut ttls = Vec::new();
         for row in nodes.iter().map_err(unavailable)? {
@@ -142,7 +147,7 @@ fn parse(path: &str) -> Result<Key, StoreError> {
         .map_err(|error| StoreError::Corrupt { reason: format!("stored under {path:?}: {error}") })
 }
 
-fn unavailable(error: impl Into<redb::Error>) -> StoreError {
+pub(super) fn unavailable(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::Corrupted(reason) => StoreError::Corrupt { reason },
         other => StoreError::Unavailable { engine: ENGINE, reason: other.to_string() },

@@ -11,6 +11,7 @@ use super::Shared;
 use super::apply::{Batch, Trouble};
 use super::change::{Change, Event, Refusal};
 use super::record::{INDEX, META, NODES};
+use crate::StoreError;
 
 /// As many changes as go into one transaction.
 const MAX_BATCH: usize = 256;
@@ -37,13 +38,14 @@ pub(super) enum WriteFailed {
     /// The transaction was given up before its commit: nothing was written.
     NothingWritten { reason: String },
     /// The commit itself failed: what reached the disk will be known only when the file is opened again.
-    CommitFailed,
+    CommitFailed { reason: String },
     /// A record makes no sense.
     Corrupt { reason: String },
 }
 
 /// Runs until every sender is gone.
 pub(super) fn run(shared: &Arc<Shared>, requests: &Receiver<Request>) {
+    let mut disk = Disk::default();
     loop {
         let mut batch = Vec::new();
         match requests.recv_timeout(shared.patience()) {
@@ -56,7 +58,7 @@ pub(super) fn run(shared: &Arc<Shared>, requests: &Receiver<Request>) {
         }
         let (changes, answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|request| (request.change, request.answer)).unzip();
-        match write(shared, changes) {
+        match disk.mend(shared).and_then(|()| write(shared, changes)) {
             Ok(outcomes) => {
                 for (answer, outcome) in answers.iter().zip(outcomes) {
                     // Whoever has stopped waiting knows that the outcome is unknown.
@@ -64,11 +66,57 @@ pub(super) fn run(shared: &Arc<Shared>, requests: &Receiver<Request>) {
                 }
             }
             Err(failure) => {
-                log::error!("the embedded store could not write: {failure:?}");
+                disk.failed(&failure);
                 let idle = answers.is_empty();
                 answers.iter().for_each(|answer| drop(answer.send(Err(failure.clone()))));
                 if idle {
                     std::thread::sleep(AFTER_FAILURE);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the disk has failed. redb refuses to go on after a write that failed, whatever the disk may be like by then,
+/// until its file is opened again.
+#[derive(Default)]
+struct Disk {
+    failure: Option<(WriteFailed, Instant)>,
+}
+
+impl Disk {
+    /// After a failure, and not too often, opens the file again.
+    fn mend(&mut self, shared: &Shared) -> Result<(), WriteFailed> {
+        let Some((failure, at)) = &self.failure else { return Ok(()) };
+        let reason = match failure {
+            WriteFailed::NothingWritten { reason }
+            | WriteFailed::CommitFailed { reason }
+            | WriteFailed::Corrupt { reason } => reason.clone(),
+        };
+        if at.elapsed() < AFTER_FAILURE {
+            return Err(WriteFailed::NothingWritten { reason });
+        }
+        match shared.open_again() {
+            Ok(()) => {
+                log::info!("the embedded store writes again");
+                self.failure = None;
+                Ok(())
+            }
+            Err(reason) => {
+                let failure = WriteFailed::NothingWritten { reason };
+                self.failure = Some((failure.clone(), Instant::now()));
+                Err(failure)
+            }
+        }
+    }
+
+    fn failed(&mut self, failure: &WriteFailed) {
+        match failure {
+            WriteFailed::Corrupt { reason } => log::error!("the embedded store could not write: {reason}"),
+            WriteFailed::NothingWritten { reason } | WriteFailed::CommitFailed { reason } => {
+                if self.failure.is_none() {
+                    log::error!("the embedded store cannot write, and tries again every second: {reason}");
+                    self.failure = Some((failure.clone(), Instant::now()));
                 }
             }
         }
@@ -81,14 +129,13 @@ fn write(shared: &Shared, changes: Vec<Change>) -> Result<Vec<Result<Event, Refu
     if changes.is_empty() && shared.deadlines().due(now, 1).is_empty() {
         return Ok(Vec::new());
     }
-    let mut txn = shared.database.begin_write().map_err(nothing_written)?;
+    let database = shared.database.open();
+    let mut txn = database.begin_write().map_err(given_up)?;
     txn.set_durability(Durability::Immediate).map_err(nothing_written)?;
     let applied = apply(shared, &txn, changes, now)?;
     if applied.dirty {
-        txn.commit().map_err(|error| {
-            log::error!("the embedded store could not commit: {error}");
-            WriteFailed::CommitFailed
-        })?;
+        txn.commit()
+            .map_err(|error| WriteFailed::CommitFailed { reason: redb::Error::from(error).to_string() })?;
         shared.count_commit();
     } else {
         txn.abort().map_err(nothing_written)?;
@@ -138,6 +185,14 @@ fn nothing_written(error: impl Into<redb::Error>) -> WriteFailed {
     WriteFailed::NothingWritten { reason: error.into().to_string() }
 }
 
+fn given_up(error: StoreError) -> WriteFailed {
+    match error {
+        StoreError::Corrupt { reason } => WriteFailed::Corrupt { reason },
+        StoreError::Unavailable { reason, .. } => WriteFailed::NothingWritten { reason },
+        other => WriteFailed::NothingWritten { reason: other.to_string() },
+    }
+}
+
 fn in_trouble(trouble: Trouble) -> WriteFailed {
     match trouble {
         Trouble::Storage(error) => nothing_written(error),
@@ -148,6 +203,17 @@ fn in_trouble(trouble: Trouble) -> WriteFailed {
 }
 
 impl Shared {
+    /// Opens the file again after the disk failed. As at every open, TTLs run anew in full: nobody could refresh them.
+    /// Where the commit that failed has reached the disk all the same, watchers read everything again.
+    fn open_again(&self) -> Result<(), String> {
+        let index = self.database.open_again().map_err(|error| error.to_string())?;
+        self.begin_ttls().map_err(|error| error.to_string())?;
+        if index != self.history.look().current() {
+            self.history.restart_at(index);
+        }
+        Ok(())
+    }
+
     /// How long the writer may sleep when nobody asks for anything.
     fn patience(&self) -> Duration {
         let next = self.deadlines().next();
@@ -164,6 +230,7 @@ mod tests {
     use std::time::{Duration, Instant, SystemTime};
 
     use super::super::change::{Change, Condition, Content};
+    use super::super::handle::Handle;
     use super::super::history::History;
     use super::super::{Shared, file};
     use super::write;
@@ -188,7 +255,7 @@ mod tests {
         let opened = file::in_memory().unwrap();
         let clock = Arc::new(Later(Instant::now(), AtomicU64::new(0)));
         let shared = Shared {
-            database: opened.database,
+            database: Handle::new(opened.database, Box::new(|| Ok(())), Box::new(file::in_memory)),
             cluster: opened.cluster,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             history: History::starting_at(opened.index),
