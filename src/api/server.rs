@@ -26,6 +26,10 @@ use crate::broker::Outcome;
 const WORKERS: usize = 16;
 /// The largest body that is read.
 const BODY_LIMIT: usize = 1024 * 1024;
+/// How long those who are being answered may take when the server stops.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// How often is looked whether they have ended.
+const GLANCE: Duration = Duration::from_millis(10);
 /// How many refused bodies may be waited for at the same time.
 const UNREAD: usize = 64;
 
@@ -86,18 +90,29 @@ impl Server {
         self.address
     }
 
-    /// Accepts nothing more, and returns when what is being worked on has been answered. Parked requests go on
-    /// waiting: stop the broker, so that they are answered, and then call [`Server::wait_for_parked`].
+    /// Accepts nothing more, and returns when what is being worked on has been answered, or soon after: a sender whose
+    /// body does not come is not waited for. Parked requests go on waiting: stop the broker, so that they are
+    /// answered, and then call [`Server::wait_for_parked`].
     pub fn stop(&mut self) {
         self.door.stopping.store(true, Ordering::SeqCst);
         let Some(http) = self.http.take() else { return };
         for _ in &self.workers {
             http.unblock();
         }
-        for worker in self.workers.drain(..) {
+        let until = Instant::now() + LAST_CALL;
+        while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < until {
+            thread::sleep(GLANCE);
+        }
+        let (ended, stuck): (Vec<_>, Vec<_>) =
+            self.workers.drain(..).partition(|worker| worker.is_finished());
+        for worker in ended {
             if worker.join().is_err() {
                 error!("a thread of the API died");
             }
+        }
+        if !stuck.is_empty() {
+            // They end with the process: nothing can be read with a deadline here.
+            warn!("{} requests are left without an answer, since they have not ended", stuck.len());
         }
         while let Ok(Some(request)) = http.try_recv() {
             let refusal = Refusal::new(503, "Stopping", "the broker is stopping");
