@@ -43,6 +43,22 @@ fn usage_help_and_version() {
     check("kv serve --listen 127.0.0.1:0 --path x --user u --no-auth", 2, "", "--no-auth stands alone");
 }
 
+/// A broker whose port was another one's ended only after it had started a HAProxy, which stayed.
+#[test]
+fn a_broker_whose_port_is_taken_begins_nothing() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string("config/local.example.toml").unwrap();
+    let config = directory.path().join("broker.toml");
+    std::fs::write(&config, example.replace("127.0.0.1:3000", &address)).unwrap();
+    let arguments = format!("--config {} broker", config.display());
+    check(&arguments, 1, "", &format!("cannot listen on {address}"));
+    let left: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(left, [config]);
+}
+
 #[test]
 fn a_configuration_is_checked() {
     let good = "--config config/local.example.toml check-config";

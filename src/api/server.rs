@@ -57,14 +57,32 @@ pub struct Server {
 }
 
 impl Server {
+    /// Takes the address, so that who comes too early waits, and nothing else is begun where it is taken.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn bind(listen: SocketAddr) -> Result<TcpListener, ServerError> {
+        TcpListener::bind(listen).map_err(|error| ServerError { address: listen, reason: error.to_string() })
+    }
+
     /// Listens and answers from now on.
     ///
     /// # Errors
     /// When the address cannot be listened on, or the system gives no thread.
     pub fn start(listen: SocketAddr, api: Api) -> Result<Self, ServerError> {
-        let wrong = |reason: String| ServerError { address: listen, reason };
-        let listener = TcpListener::bind(listen).map_err(|error| wrong(error.to_string()))?;
-        let address = listener.local_addr().map_err(|error| wrong(error.to_string()))?;
+        Self::start_on(Self::bind(listen)?, api)
+    }
+
+    /// Answers from now on who comes to this listener.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_on(listener: TcpListener, api: Api) -> Result<Self, ServerError> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let address = listener
+            .local_addr()
+            .map_err(|error| ServerError { address: unknown, reason: error.to_string() })?;
+        let wrong = |reason: String| ServerError { address, reason };
         let http =
             tiny_http::Server::from_listener(listener, None).map_err(|error| wrong(error.to_string()))?;
         let http = Arc::new(http);

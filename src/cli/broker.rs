@@ -30,6 +30,8 @@ pub(super) struct Arguments {}
 pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), Failure> {
     let config = super::load(config)?.config;
     let mut signals = StopSignals::register()?;
+    // Before anything is begun: where somebody else listens, another broker perhaps, nothing must be left running.
+    let listener = api::Server::bind(config.broker.listen).map_err(failed)?;
     // Each part uses those above it, and is dropped before them.
     let OpenStore { store, access, _server: _served } = open_store(&config.storage)?;
     let cells = cells::connect_all(&config.cells)?;
@@ -42,8 +44,7 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
         sync_timeout: config.broker.sync_timeout,
     };
     let api = Api::new(Arc::clone(&broker) as Arc<dyn api::Orders>, broker.catalog(), settings);
-    let mut server =
-        api::Server::start(config.broker.listen, api).map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut server = api::Server::start_on(listener, api).map_err(failed)?;
     info!("listening on {}, with {} cells", server.address(), cells.len());
     info!("stopping on {}", signals.wait());
     // What is being asked is answered; then whoever is parked is, by the broker that stops.
@@ -53,6 +54,10 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
         warn!("some synchronous requests are left without an answer");
     }
     Ok(())
+}
+
+fn failed(error: api::ServerError) -> Failure {
+    Failure::Failed(error.to_string())
 }
 
 fn start_router(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Router>, Failure> {
