@@ -43,6 +43,35 @@ fn usage_help_and_version() {
     check("kv serve --listen 127.0.0.1:0 --path x --user u --no-auth", 2, "", "--no-auth stands alone");
 }
 
+/// With `RUST_LOG=trace` the HTTP client logged the bytes of every request: the store's password, and records.
+#[test]
+fn no_log_level_shows_passwords() {
+    let store = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = store.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in store.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").unwrap();
+        }
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string("config/local.example.toml").unwrap();
+    let (before, rest) = example.split_once("[storage]").unwrap();
+    let (_, after) = rest.split_once("[[cells]]").unwrap();
+    let storage = format!(
+        "[storage]\nengine = \"etcd-v2\"\nendpoints = [\"http://{address}\"]\nusername = \"u\"\npassword = \"hunter2\"\n"
+    );
+    let config = directory.path().join("broker.toml");
+    std::fs::write(&config, format!("{before}{storage}\n[[cells]]{after}")).unwrap();
+    let arguments = ["--config", config.to_str().unwrap(), "service-status"];
+    let output = program().env("RUST_LOG", "trace").args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("DEBUG ureq"), "{said}");
+    // Each line of such a trace holds a few bytes only, so that the password itself would not be found.
+    assert!(!said.contains("TRACE"), "{said}");
+}
+
 /// A broker whose port was another one's ended only after it had started a HAProxy, which stayed.
 #[test]
 fn a_broker_whose_port_is_taken_begins_nothing() {
