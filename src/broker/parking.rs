@@ -1,5 +1,6 @@
 //! Synchronous callers, parked until their operation ends: they hold no thread while they wait.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use log::{error, warn};
-use storage::Store;
+use storage::{Store, StoreError};
 
 use super::Outcome;
 use crate::model::{InstanceId, OperationId};
@@ -145,12 +146,20 @@ impl Attendant {
     fn look(&mut self) {
         let now = Instant::now();
         let instances = self.instances.clone();
+        // A store that does not answer takes its time to say so: it is asked once in a round, not once for each.
+        let answers = Cell::new(true);
         self.answer(|parked| {
             if parked.until <= now {
-                Some(Outcome::StillRunning)
-            } else {
-                recorded_outcome(&instances, parked)
+                return Some(Outcome::StillRunning);
             }
+            if !answers.get() {
+                return None;
+            }
+            recorded_outcome(&instances, parked).unwrap_or_else(|error| {
+                warn!("the operation of {} cannot be looked at: {error}", parked.instance);
+                answers.set(matches!(error, StoreError::Corrupt { .. }));
+                None
+            })
         });
     }
 
@@ -165,16 +174,10 @@ impl Attendant {
 }
 
 /// How the operation ended, as far as the record tells: another broker may have performed it.
-fn recorded_outcome(instances: &Instances, parked: &Parked) -> Option<Outcome> {
-    let record = match instances.load(&parked.instance) {
-        Ok(record) => record,
-        Err(error) => {
-            warn!("the operation of {} cannot be looked at: {error}", parked.instance);
-            return None;
-        }
-    };
+fn recorded_outcome(instances: &Instances, parked: &Parked) -> Result<Option<Outcome>, StoreError> {
+    let record = instances.load(&parked.instance)?;
     let operation = record.and_then(|record| record.value.operation).filter(|now| now.id == parked.operation);
-    match operation {
+    Ok(match operation {
         Some(operation) => match operation.state {
             OperationState::InProgress => None,
             OperationState::Succeeded => Some(Outcome::Succeeded),
@@ -188,5 +191,5 @@ fn recorded_outcome(instances: &Instances, parked: &Parked) -> Option<Outcome> {
         None => Some(Outcome::Failed {
             description: "the order failed and was undone; see the broker's log".to_owned(),
         }),
-    }
+    })
 }

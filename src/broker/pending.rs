@@ -19,19 +19,33 @@ use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
 pub(super) struct PendingScan {
     stop: Option<Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// Closed when it has ended.
+    ended: Receiver<()>,
+    core: Arc<Core>,
 }
 
 impl PendingScan {
     pub(super) fn start(core: Arc<Core>) -> std::io::Result<Self> {
         let (stop, stopped) = bounded(0);
-        let thread = thread::Builder::new().name("pending".to_owned()).spawn(move || run(&core, &stopped))?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let (end, ended) = bounded::<()>(0);
+        let thread = thread::Builder::new().name("pending".to_owned()).spawn({
+            let core = Arc::clone(&core);
+            move || {
+                run(&core, &stopped);
+                drop(end);
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), ended, core })
     }
 }
 
 impl Drop for PendingScan {
+    /// It may be inside a call to a cell that does not answer: that is not waited for.
     fn drop(&mut self) {
         self.stop.take();
+        if self.ended.recv_timeout(self.core.settings.pace.farewell) == Err(RecvTimeoutError::Timeout) {
+            return warn!("the scan for pending operations does not leave what it does");
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

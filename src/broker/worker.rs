@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use log::{debug, error, info, warn};
 use storage::StoreError;
 
@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(super) struct Workers {
     core: Arc<Core>,
     threads: Vec<thread::JoinHandle<()>>,
+    /// Closed when the last of them has ended.
+    ended: Receiver<()>,
 }
 
 impl Workers {
@@ -35,20 +37,32 @@ impl Workers {
         queue: &Receiver<InstanceId>,
         parking: &Arc<Parking>,
     ) -> std::io::Result<Self> {
-        let mut workers = Self { core: Arc::clone(core), threads: Vec::new() };
+        let (end, ended) = bounded(0);
+        let mut workers = Self { core: Arc::clone(core), threads: Vec::new(), ended };
         for number in 0..core.settings.workers {
             let worker =
                 Worker { core: Arc::clone(core), queue: queue.clone(), parking: Arc::clone(parking) };
             let thread = thread::Builder::new().name(format!("worker-{number}"));
-            workers.threads.push(thread.spawn(move || worker.work())?);
+            let end = end.clone();
+            workers.threads.push(thread.spawn(move || {
+                worker.work();
+                drop(end);
+            })?);
         }
         Ok(workers)
     }
 }
 
 impl Drop for Workers {
+    /// A worker may be inside a call to a cell that takes minutes, for an image, say: it is not waited for. Whatever it
+    /// does is resumed as after any other death.
     fn drop(&mut self) {
         self.core.stop();
+        if self.ended.recv_timeout(self.core.settings.pace.farewell) == Err(RecvTimeoutError::Timeout) {
+            return warn!(
+                "a worker does not leave its step; its operation is resumed when a broker starts again"
+            );
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a worker panicked");

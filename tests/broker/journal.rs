@@ -1,11 +1,15 @@
 //! The journal: an operation goes on from wherever it was cut off, and every step may run twice.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use patroni_broker::broker::LastOperation;
+use patroni_broker::cells::fake::{Call, Trouble};
+use patroni_broker::model::{ContainerName, PlanSettings};
 use patroni_broker::scheduler;
 use patroni_broker::state::{Instances, OperationState, keys};
-use storage::Expect;
+use storage::{Expect, Key};
 
 use crate::lab::{Lab, id, order, until};
 
@@ -47,7 +51,7 @@ fn every_step_of_a_deprovision_may_run_twice() {
         (operation.done, operation.state) = (0, OperationState::InProgress);
         // The first `done` steps' containers are gone already, unrecorded.
         for (node, _) in containers.iter().take(done) {
-            lab.engine.lose(&patroni_broker::model::ContainerName::of(node));
+            lab.engine.lose(&ContainerName::of(node));
         }
         Instances::new(Arc::clone(&lab.store)).save(record).unwrap();
         lab.store.put(&keys::pending(&id("b1")), b"0", None, Expect::Anything).unwrap();
@@ -72,19 +76,105 @@ fn a_wait_is_resumed() {
     assert_eq!(lab.running().len(), 2);
 }
 
+/// Another broker has the lease: it performs the operation, and nobody else until the lease is free.
+#[test]
+fn one_broker_performs_an_operation() {
+    let lab = Lab::new(CELLS);
+    lab.store.put(&keys::lease(&id("b1")), b"another", None, Expect::Absent).unwrap();
+    lab.broker().provision(order("b1", "{}")).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(lab.record("b1").unwrap().value.operation.unwrap().done, 0);
+    lab.store.delete(&keys::lease(&id("b1")), Expect::Anything).unwrap();
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+}
+
+/// The worker that ended one operation removed the note of the next, which was about to be recorded: a broker that died
+/// then would never have found it.
+#[test]
+fn a_note_is_removed_by_whom_it_concerns() {
+    let lab = Lab::new(CELLS);
+    let note = |instance: &str| lab.store.get(&keys::pending(&id(instance))).unwrap();
+    lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
+    lab.broker().provision(order("b1", "{}")).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    for (instance, written) in [("b1", now), ("fresh", now), ("old", 1)] {
+        let value = format!("{written} deprovision-next");
+        lab.store.put(&keys::pending(&id(instance)), value.as_bytes(), None, Expect::Anything).unwrap();
+    }
+    lab.patroni.silent.lock().unwrap().clear();
+    lab.settle("b1");
+    until("the old note to go", || note("old").is_none().then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    assert!(
+        note("b1").is_some() && note("fresh").is_some(),
+        "a note went before its record could be written"
+    );
+}
+
+/// A record that nobody can read kept every other operation from being resumed.
+#[test]
+fn a_corrupt_record_harms_no_other() {
+    let mut lab = Lab::new(CELLS);
+    lab.provision(order("b1", "{}")).unwrap();
+    lab.rewind("b1", 2);
+    lab.store.put(&keys::record(&id("a1")), b"{", None, Expect::Absent).unwrap();
+    lab.store.put(&keys::pending(&id("a1")), b"0", None, Expect::Absent).unwrap();
+    lab.start();
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+}
+
+/// A broker died in the middle of an order, and a member that holds the data by now ended before the next one came: its
+/// volume must not be made anew.
+#[test]
+fn a_member_with_data_is_started_again() {
+    let mut lab = Lab::new("c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    let node = lab.record("b1").unwrap().value.nodes[0].node_id.clone();
+    lab.rewind("b1", 1);
+    lab.engine.crash(&ContainerName::of(&node), 1);
+    lab.cell("c1").trouble(Call::Create, Trouble::Refuse("it is made anew".to_owned()));
+    lab.start();
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+    assert_eq!(lab.record("b1").unwrap().value.nodes[0].node_id, node);
+}
+
+/// A container that is not as it is asked for is made anew: here the plan has changed while the order was made.
+#[test]
+fn a_container_of_another_make_is_made_anew() {
+    let mut lab = Lab::new("c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    let node = lab.record("b1").unwrap().value.nodes[0].node_id.clone();
+    lab.rewind("b1", 1);
+    let PlanSettings::Patroni(settings) = &mut lab.catalog.services[0].plans[0].settings;
+    settings.memory_bytes = Some(1 << 30);
+    lab.start();
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+    let spec = lab.engine.spec(&ContainerName::of(&node)).unwrap();
+    assert_eq!(spec.memory_bytes, Some(1 << 30));
+}
+
 /// A broker died after it claimed ports and before it wrote its record: the claims are old, and nobody speaks for them.
 #[test]
 fn claims_without_a_record_are_reaped() {
     let mut lab = Lab::new(CELLS);
     lab.provision(order("b1", "{}")).unwrap();
     lab.stop();
-    let claim = br#"{"instance": "ghost", "claimed_ms": 1}"#;
-    for key in [keys::public_claims(), keys::cell_claims(&"c2".to_owned().try_into().unwrap())] {
-        lab.store.put(&key.child("20019").unwrap(), claim, None, Expect::Absent).unwrap();
-    }
+    let claim = |prefix: Key, port: &str, instance: &str, claimed_ms: u128| {
+        let claim = format!(r#"{{"instance": "{instance}", "claimed_ms": {claimed_ms}}}"#);
+        lab.store.put(&prefix.child(port).unwrap(), claim.as_bytes(), None, Expect::Absent).unwrap();
+    };
+    let cell = |guid: &str| keys::cell_claims(&guid.to_owned().try_into().unwrap());
+    claim(keys::public_claims(), "20019", "ghost", 1);
+    claim(cell("c2"), "20019", "ghost", 1);
+    // Of a live instance, whose record does not name it: the very port that it has on another cell.
+    claim(cell("c4"), "20000", "b1", 1);
+    // Its record comes yet.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    claim(cell("c2"), "20018", "coming", now);
     let ghosts = |lab: &Lab| lab.keys().iter().filter(|key| key.ends_with("/20019")).count();
-    assert_eq!(ghosts(&lab), 2);
+    assert_eq!((ghosts(&lab), lab.claims("c4")), (2, 1));
     lab.start();
-    until("the claims to be reaped", || (ghosts(&lab) == 0).then_some(()));
+    until("the claims to be reaped", || (ghosts(&lab) + lab.claims("c4") == 0).then_some(()));
+    assert_eq!(lab.claims("c2"), 1, "a claim was reaped before its record could be written");
     assert_eq!(lab.claims("c1") + lab.claims("c3"), 4, "claims of a live instance were reaped");
 }

@@ -6,6 +6,7 @@ mod bindings;
 mod journal;
 mod lab;
 mod leftovers;
+mod lost_answers;
 mod orders;
 mod routes;
 mod troubles;

@@ -1,0 +1,179 @@
+//! A store whose answers get lost: what it was asked to write stands there, or does not, and nobody says which.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, Outcome, UnbindRequest};
+use patroni_broker::model::{BindingId, PlanId, ServiceId};
+use serde_json::Map;
+use storage::embedded::{Embedded, Options};
+use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
+
+use crate::lab::{Lab, id, order, until};
+
+/// How long it takes to know that an answer is lost: long enough that others go on with what was written.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// Loses the answer of one of the broker's writes, the one that the count comes to.
+struct LostAnswers {
+    store: Embedded,
+    before: AtomicI64,
+    lands: AtomicBool,
+    lost: Mutex<Option<String>>,
+    /// The next write there is a mistake.
+    panic_at: Mutex<Option<&'static str>>,
+}
+
+impl LostAnswers {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            store: Embedded::in_memory(Options::default()).unwrap(),
+            before: AtomicI64::new(i64::MAX),
+            lands: AtomicBool::new(true),
+            lost: Mutex::default(),
+            panic_at: Mutex::default(),
+        })
+    }
+
+    /// Loses the answer after this many.
+    fn lose(&self, before: i64, lands: bool) {
+        self.lands.store(lands, Ordering::SeqCst);
+        self.lost.lock().unwrap().take();
+        self.before.store(before, Ordering::SeqCst);
+    }
+
+    fn write<T>(&self, key: &Key, act: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mistake = self.panic_at.lock().unwrap().take_if(|at| *at == key.as_str());
+        assert!(mistake.is_none(), "as told");
+        // What members write is not the broker's; a lease whose answer is lost only takes its time.
+        let foreign = |word: &str| key.as_str().contains(word);
+        let counts = !["/members/", "/initialize", "/leases/"].iter().any(|word| foreign(word));
+        if !counts || self.before.fetch_sub(1, Ordering::SeqCst) != 0 {
+            return act();
+        }
+        *self.lost.lock().unwrap() = Some(key.to_string());
+        if self.lands.load(Ordering::SeqCst) {
+            // Had it been refused, the answer would be lost as well.
+            drop(act());
+        }
+        thread::sleep(SILENCE);
+        Err(StoreError::OutcomeUnknown { key: key.clone() })
+    }
+}
+
+impl Store for LostAnswers {
+    fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
+        self.store.list(prefix)
+    }
+
+    fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
+        self.write(key, || self.store.put(key, value, ttl, expect))
+    }
+
+    fn refresh(&self, key: &Key, ttl: Ttl, held: Revision) -> Result<Revision, StoreError> {
+        self.store.refresh(key, ttl, held)
+    }
+
+    fn delete(&self, key: &Key, expect: Expect) -> Result<(), StoreError> {
+        self.write(key, || self.store.delete(key, expect))
+    }
+
+    fn watch(&self, prefix: &Key, after: Revision, deadline: Deadline) -> Result<Changes, StoreError> {
+        self.store.watch(prefix, after, deadline)
+    }
+}
+
+/// Asks again, as platforms do, while the store is to blame.
+fn insist<T>(ask: impl Fn() -> Result<T, BrokerError>) -> Result<T, BrokerError> {
+    until("an answer", || match ask() {
+        Err(BrokerError::Store(_) | BrokerError::Concurrency) => None,
+        answer => Some(answer),
+    })
+}
+
+/// Every port that a record names is claimed for it, and nothing else is.
+fn assert_claims(lab: &Lab, what: &str) {
+    let record = lab.record("b1").unwrap().value;
+    let public = record.allocated_port.map(|port| format!("/broker/ports/public/{port}"));
+    let nodes = record.nodes.iter().flat_map(|node| {
+        node.ports.iter().map(|port| format!("/broker/ports/cell/{}/{}", node.backend_id, port.host))
+    });
+    let mut named: Vec<String> = public.into_iter().chain(nodes).collect();
+    named.sort();
+    let claimed =
+        || lab.keys().into_iter().filter(|key| key.starts_with("/broker/ports/")).collect::<Vec<_>>();
+    assert_eq!(claimed(), named, "{what}");
+}
+
+/// An instance's whole life, with one answer lost in it.
+fn live(lab: &Lab, what: &str) {
+    let outcome = insist(|| lab.provision(order("b1", "{}"))).unwrap();
+    assert_eq!(outcome, Outcome::Succeeded, "{what}");
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }), "{what}");
+    assert_eq!(lab.engine.containers().len(), 2, "{what}");
+    assert_claims(lab, what);
+    let binding = || BindRequest {
+        instance: id("b1"),
+        binding: BindingId::parse("x").unwrap(),
+        service: ServiceId::parse("postgresql").unwrap(),
+        plan: PlanId::parse("cluster").unwrap(),
+        parameters: Map::new(),
+        bind_resource: Map::new(),
+    };
+    insist(|| lab.broker().bind(binding())).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let unbind = || UnbindRequest { instance: id("b1"), binding: BindingId::parse("x").unwrap() };
+    let unbound = insist(|| lab.broker().unbind(unbind()));
+    assert!(matches!(unbound, Ok(()) | Err(BrokerError::BindingGone)), "{what}: {unbound:?}");
+    let gone = insist(|| lab.deprovision("b1"));
+    assert!(matches!(gone, Ok(Outcome::Succeeded) | Err(BrokerError::InstanceGone)), "{what}: {gone:?}");
+    until("the record to go", || lab.record("b1").is_none().then_some(()));
+    assert_eq!(lab.engine.containers(), [], "{what}");
+    until(what, || lab.keys().is_empty().then_some(()));
+}
+
+/// The write that a platform's request or a worker waits for may have landed or not: the instance comes and goes all the
+/// same, with its ports claimed and nothing left behind.
+fn lose_each_answer(lands: bool) {
+    let store = LostAnswers::new();
+    let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    for before in 0.. {
+        store.lose(before, lands);
+        live(&lab, &format!("write {before}, which lands: {lands}"));
+        if store.lost.lock().unwrap().take().is_none() {
+            assert!(before > 30, "too few writes were tried: {before}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn any_answer_may_be_lost() {
+    lose_each_answer(true);
+}
+
+#[test]
+fn any_write_may_be_lost() {
+    lose_each_answer(false);
+}
+
+/// A mistake in the broker must end one operation, and not the worker that all the others need.
+#[test]
+fn a_panic_ends_one_operation() {
+    let store = LostAnswers::new();
+    let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    for _ in 0..5 {
+        *store.panic_at.lock().unwrap() = Some("/routing/allocation/b1");
+        let Outcome::Failed { description } = lab.provision(order("b1", "{}")).unwrap() else {
+            panic!("it succeeded")
+        };
+        assert!(description.contains("mistake"), "{description}");
+        until("every key to go", || lab.keys().is_empty().then_some(()));
+    }
+    live(&lab, "after five panics of four workers");
+}
