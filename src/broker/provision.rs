@@ -44,6 +44,7 @@ impl Core {
                 }
                 last = error;
                 std::thread::sleep(SIBLING);
+                continue;
             }
             match self.record_provision(record, request, plan) {
                 Err(BrokerError::Store(StoreError::Conflict)) => {}

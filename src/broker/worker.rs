@@ -175,6 +175,8 @@ impl Worker {
                 operation.steps.get(operation.done)
             );
             operation.done += 1;
+            // What held it up is over.
+            operation.description.clear();
         }
         self.core.instances.save(stored)?;
         Ok(())

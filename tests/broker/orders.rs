@@ -5,6 +5,8 @@ use std::thread;
 
 use patroni_broker::broker::{Accepted, BrokerError, LastOperation, Outcome, ProvisionRequest};
 use patroni_broker::model::PlanId;
+use patroni_broker::state::keys;
+use storage::Expect;
 
 use crate::lab::{Lab, order};
 
@@ -48,25 +50,34 @@ fn one_operation_at_a_time() {
     lab.settle("b1");
 }
 
+/// Eight callers want what four public ports can serve: those who lose the race find the ports taken by the others'
+/// attempts at the very same order. One of them once recorded an order whose claims it had just given back.
 #[test]
-fn of_many_brokers_callers_one_makes_it() {
+fn of_many_callers_one_makes_it() {
     let lab = Arc::new(Lab::new(CELLS));
-    let barrier = Arc::new(Barrier::new(8));
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let (lab, barrier) = (Arc::clone(&lab), Arc::clone(&barrier));
-            thread::spawn(move || {
-                barrier.wait();
-                lab.provision(order("b1", "{}"))
+    for round in 0..10 {
+        let barrier = Arc::new(Barrier::new(8));
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let (lab, barrier) = (Arc::clone(&lab), Arc::clone(&barrier));
+                thread::spawn(move || {
+                    barrier.wait();
+                    lab.provision(order("b1", "{}"))
+                })
             })
-        })
-        .collect();
-    for caller in callers {
-        assert_eq!(caller.join().unwrap(), Ok(Outcome::Succeeded));
+            .collect();
+        for caller in callers {
+            assert_eq!(caller.join().unwrap(), Ok(Outcome::Succeeded), "round {round}");
+        }
+        let record = lab.record("b1").unwrap().value;
+        assert_eq!((record.nodes.len(), lab.running().len()), (2, 2), "round {round}");
+        let public = keys::public_claims().child(&record.allocated_port.unwrap().to_string()).unwrap();
+        assert!(lab.store.get(&public).unwrap().is_some(), "round {round}: the public port is not claimed");
+        let claims: usize = ["c1", "c2", "c3", "c4"].iter().map(|cell| lab.claims(cell)).sum();
+        assert_eq!(claims, 4, "round {round}");
+        assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+        lab.assert_nothing_left();
     }
-    assert_eq!(lab.running().len(), 2);
-    assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
-    lab.assert_nothing_left();
 }
 
 #[test]
@@ -83,6 +94,23 @@ fn refusals_leave_nothing() {
     check("an unknown cell", order("b1", r#"{"cells": ["c9"], "node-count": 1}"#), &invalid);
     let other = ProvisionRequest { plan: PlanId::parse("nope").unwrap(), ..order("b1", "{}") };
     check("an unknown plan", other, &|error| matches!(error, BrokerError::UnknownPlan(_)));
+}
+
+/// Another attempt at the same order, by a broker that died on the way, holds a port, and the others are taken: what
+/// was given back was once recorded all the same, as an instance without a node.
+#[test]
+fn an_attempt_that_comes_to_nothing_is_not_waited_for_for_ever() {
+    let lab = Lab::new(CELLS);
+    for (port, instance) in [(30000, "b1"), (30001, "x1"), (30002, "x2"), (30003, "x3")] {
+        let key = keys::public_claims().child(&port.to_string()).unwrap();
+        let claim =
+            serde_json::json!({"instance": instance, "claimed_ms": u64::MAX, "write_id": "another's"});
+        lab.store.put(&key, claim.to_string().as_bytes(), None, Expect::Absent).unwrap();
+    }
+    let error = lab.provision(order("b1", "{}")).unwrap_err();
+    assert!(matches!(error, BrokerError::NoCapacity { .. }), "{error:?}");
+    assert!(lab.record("b1").is_none());
+    assert_eq!(["c1", "c2", "c3", "c4"].iter().map(|cell| lab.claims(cell)).sum::<usize>(), 0);
 }
 
 #[test]
