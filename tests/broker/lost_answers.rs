@@ -17,6 +17,9 @@ use crate::lab::{Lab, id, order, until};
 /// How long it takes to know that an answer is lost: long enough that others go on with what was written.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// Something that others do.
+type Act = Box<dyn FnOnce() + Send>;
+
 /// Loses the answer of one of the broker's writes, the one that the count comes to.
 struct LostAnswers {
     store: Embedded,
@@ -24,7 +27,7 @@ struct LostAnswers {
     lands: AtomicBool,
     lost: Mutex<Option<String>>,
     /// What happens just before the next write there.
-    before_write: Mutex<Option<(&'static str, Box<dyn FnOnce() + Send>)>>,
+    before_write: Mutex<Option<(&'static str, Act)>>,
 }
 
 impl LostAnswers {
