@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, Outcome, UnbindRequest};
 use patroni_broker::model::{BindingId, PlanId, ServiceId};
+use patroni_broker::state::{Instances, OperationKind, OperationState};
 use serde_json::Map;
 use storage::embedded::{Embedded, Options};
 use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
@@ -16,14 +17,17 @@ use crate::lab::{Lab, id, order, until};
 /// How long it takes to know that an answer is lost: long enough that others go on with what was written.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// Something that others do.
+type Act = Box<dyn FnOnce() + Send>;
+
 /// Loses the answer of one of the broker's writes, the one that the count comes to.
 struct LostAnswers {
     store: Embedded,
     before: AtomicI64,
     lands: AtomicBool,
     lost: Mutex<Option<String>>,
-    /// The next write there is a mistake.
-    panic_at: Mutex<Option<&'static str>>,
+    /// What happens just before the next write there.
+    before_write: Mutex<Option<(&'static str, Act)>>,
 }
 
 impl LostAnswers {
@@ -33,7 +37,7 @@ impl LostAnswers {
             before: AtomicI64::new(i64::MAX),
             lands: AtomicBool::new(true),
             lost: Mutex::default(),
-            panic_at: Mutex::default(),
+            before_write: Mutex::default(),
         })
     }
 
@@ -44,9 +48,15 @@ impl LostAnswers {
         self.before.store(before, Ordering::SeqCst);
     }
 
+    fn just_before(&self, key: &'static str, act: impl FnOnce() + Send + 'static) {
+        *self.before_write.lock().unwrap() = Some((key, Box::new(act)));
+    }
+
     fn write<T>(&self, key: &Key, act: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mistake = self.panic_at.lock().unwrap().take_if(|at| *at == key.as_str());
-        assert!(mistake.is_none(), "as told");
+        let before = self.before_write.lock().unwrap().take_if(|(at, _)| *at == key.as_str());
+        if let Some((_, act)) = before {
+            act();
+        }
         // What members write is not the broker's; a lease whose answer is lost only takes its time.
         let foreign = |word: &str| key.as_str().contains(word);
         let counts = !["/members/", "/initialize", "/leases/"].iter().any(|word| foreign(word));
@@ -111,6 +121,17 @@ fn assert_claims(lab: &Lab, what: &str) {
     assert_eq!(claimed(), named, "{what}");
 }
 
+fn binding() -> BindRequest {
+    BindRequest {
+        instance: id("b1"),
+        binding: BindingId::parse("x").unwrap(),
+        service: ServiceId::parse("postgresql").unwrap(),
+        plan: PlanId::parse("cluster").unwrap(),
+        parameters: Map::new(),
+        bind_resource: Map::new(),
+    }
+}
+
 /// An instance's whole life, with one answer lost in it.
 fn live(lab: &Lab, what: &str) {
     let outcome = insist(|| lab.provision(order("b1", "{}"))).unwrap();
@@ -118,14 +139,6 @@ fn live(lab: &Lab, what: &str) {
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }), "{what}");
     assert_eq!(lab.engine.containers().len(), 2, "{what}");
     assert_claims(lab, what);
-    let binding = || BindRequest {
-        instance: id("b1"),
-        binding: BindingId::parse("x").unwrap(),
-        service: ServiceId::parse("postgresql").unwrap(),
-        plan: PlanId::parse("cluster").unwrap(),
-        parameters: Map::new(),
-        bind_resource: Map::new(),
-    };
     insist(|| lab.broker().bind(binding())).unwrap_or_else(|error| panic!("{what}: {error}"));
     let unbind = || UnbindRequest { instance: id("b1"), binding: BindingId::parse("x").unwrap() };
     let unbound = insist(|| lab.broker().unbind(unbind()));
@@ -168,7 +181,7 @@ fn a_panic_ends_one_operation() {
     let store = LostAnswers::new();
     let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
     for _ in 0..5 {
-        *store.panic_at.lock().unwrap() = Some("/routing/allocation/b1");
+        store.just_before("/routing/allocation/b1", || panic!("as told"));
         let Outcome::Failed { description } = lab.provision(order("b1", "{}")).unwrap() else {
             panic!("it succeeded")
         };
@@ -176,4 +189,57 @@ fn a_panic_ends_one_operation() {
         until("every key to go", || lab.keys().is_empty().then_some(()));
     }
     live(&lab, "after five panics of four workers");
+}
+
+/// The answer that was lost said that somebody else's record stands there: reading back must not take it for one's own.
+#[test]
+fn a_lost_refusal_is_no_success() {
+    let store = LostAnswers::new();
+    let mut lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    lab.stop();
+    let instances = Instances::new(Arc::clone(&lab.store));
+    let (first, second) = (lab.record("b1").unwrap(), lab.record("b1").unwrap());
+    store.lose(0, true);
+    assert_eq!(instances.create(first.value.clone()).unwrap_err(), StoreError::Conflict);
+    // One's own is told too.
+    store.lose(0, true);
+    instances.save(first).unwrap();
+    // Who has read before must not write after.
+    assert_eq!(instances.save(second).unwrap_err(), StoreError::Conflict);
+}
+
+/// A deprovision that began while a binding was being written had passed the bindings already: the application was given
+/// credentials of what was being removed, and the binding's record stayed.
+#[test]
+fn a_binding_does_not_outlive_its_instance() {
+    let store = LostAnswers::new();
+    let mut lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    let meanwhile = Arc::clone(&lab.store);
+    store.just_before("/serviceinstances/b1/bindings/x", move || {
+        let instances = Instances::new(meanwhile);
+        let mut record = instances.load(&id("b1")).unwrap().unwrap();
+        let operation = record.value.operation.as_mut().unwrap();
+        (operation.kind, operation.state) = (OperationKind::Deprovision, OperationState::InProgress);
+        instances.save(record).unwrap();
+    });
+    assert_eq!(lab.broker().bind(binding()).err(), Some(BrokerError::Concurrency));
+    assert!(!lab.keys().iter().any(|key| key.contains("/bindings/")), "{:?}", lab.keys());
+    lab.stop();
+}
+
+/// Another broker takes the port between the look and the claim.
+#[test]
+fn a_port_is_claimed_once() {
+    let store = LostAnswers::new();
+    let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    let meanwhile = Arc::clone(&lab.store);
+    store.just_before("/broker/ports/public/30000", move || {
+        let claim = br#"{"instance": "b2", "claimed_ms": 99999999999999}"#;
+        let key = Key::parse("/broker/ports/public/30000").unwrap();
+        meanwhile.put(&key, claim, None, Expect::Absent).unwrap();
+    });
+    lab.provision(order("b1", "{}")).unwrap();
+    assert_eq!(lab.record("b1").unwrap().value.allocated_port, Some(30001));
 }

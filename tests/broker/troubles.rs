@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use patroni_broker::broker::{Accepted, BrokerError, LastOperation, Outcome, ProvisionRequest};
-use patroni_broker::cells::ContainerState;
 use patroni_broker::cells::fake::{Call, Trouble};
+use patroni_broker::cells::{Cell, ContainerState};
 use patroni_broker::model::{ContainerName, PlanId};
 use storage::embedded::{Embedded, Options};
 use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
@@ -129,6 +129,22 @@ fn a_member_that_dies_while_it_starts_is_made_again() {
     let said = LastOperation::Succeeded { description: "master running; replicas running".to_owned() };
     assert_eq!(lab.settle("b1"), said);
     assert_eq!(lab.engine.containers().len(), 2);
+}
+
+/// What it holds may be the only data: its volume must not go.
+#[test]
+fn a_member_that_dies_with_data_is_started_again() {
+    let lab = Lab::new("c1@z1 c2@z2");
+    lab.engine.add_image(crate::lab::IMAGE, &["up"]);
+    lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
+    lab.broker().provision(order("b1", "{}")).unwrap();
+    until("the containers to run", || (lab.running().len() == 2).then_some(()));
+    lab.store.put(&Key::parse("/service/b1/initialize").unwrap(), b"7", None, Expect::Absent).unwrap();
+    let node = lab.record("b1").unwrap().value.nodes[0].clone();
+    let name = ContainerName::of(&node.node_id);
+    lab.engine.crash(&name, 1);
+    until("it to run again", || (lab.running().len() == 2).then_some(()));
+    assert_eq!(lab.cell(node.backend_id.as_str()).log_tail(&name, 9).unwrap(), ["up", "up"]);
 }
 
 #[test]
