@@ -4,6 +4,7 @@
 
 mod crash;
 mod engines;
+mod older;
 mod outage;
 mod refusals;
 mod seeds;
@@ -27,6 +28,9 @@ fn main() {
         Trial::test("seeds_on_embedded", || seeds::session(&Engine::embedded()?)).with_ignored_flag(!ready),
         Trial::test("seeds_on_etcd", || seeds::session(&Engine::etcd()?)).with_ignored_flag(!ready || !etcd),
         Trial::test("refusals_leave_nothing", refusals::leave_nothing).with_ignored_flag(!ready),
+        Trial::test("patroni_three", older::patroni_three).with_ignored_flag(
+            !ready || !succeeds("docker image inspect patroni-broker/postgresql-patroni:15"),
+        ),
         Trial::test("a_stopped_broker_costs_no_leader", outage::broker_away).with_ignored_flag(!ready),
     ];
     for point in crash::points() {
