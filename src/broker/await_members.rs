@@ -177,7 +177,10 @@ impl Task<'_> {
             Ok(lines) if lines.is_empty() => String::new(),
             Ok(lines) => {
                 let mut text = lines.join(" | ");
-                for secret in self.record.secrets().into_iter().filter(|secret| !secret.expose().is_empty()) {
+                let driver = self.core.driver_of(self.record);
+                for secret in
+                    driver.secrets(self.record).into_iter().filter(|secret| !secret.expose().is_empty())
+                {
                     text = text.replace(secret.expose(), "<redacted>");
                 }
                 format!(", which logged last: {text}")

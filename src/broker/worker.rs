@@ -174,6 +174,9 @@ impl Worker {
                 stored.value.instance_id,
                 operation.steps.get(operation.done)
             );
+            if let Some(Step::RemoveNode { node, .. }) = operation.steps.get(operation.done) {
+                stored.value.owed.retain(|owed| owed.node.node_id != *node);
+            }
             operation.done += 1;
             // What held it up is over.
             operation.description.clear();

@@ -64,6 +64,9 @@ pub trait Driver: Send + Sync {
     /// As [`Store::delete`]; [`StoreError::Conflict`] when something changed meanwhile: do it again.
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
 
+    /// Every password that a container of this instance knows, so that its log can be cleaned of them.
+    fn secrets<'a>(&'a self, record: &'a InstanceRecord) -> Vec<&'a Secret>;
+
     /// The credentials of a binding, for applications that reach the instance at `host`.
     fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value>;
 }

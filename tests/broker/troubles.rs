@@ -57,6 +57,16 @@ fn where_no_cell_is_left_the_order_is_undone() {
     lab.assert_nothing_left();
 }
 
+/// The container that was owed went while the order was undone, and yet kept the record for the sweep.
+#[test]
+fn what_is_undone_is_not_owed() {
+    let lab = Lab::new("c1@z1 c2@z2");
+    lab.cell("c2").trouble(Call::Create, Trouble::SilentWithEffect);
+    let Outcome::Failed { .. } = lab.provision(order("b1", "{}")).unwrap() else { panic!("it succeeded") };
+    assert!(lab.record("b1").is_none(), "its caller was told");
+    lab.assert_nothing_left();
+}
+
 #[test]
 fn an_image_that_there_is_not_fails_the_order() {
     let lab = Lab::new("c1@z1 c2@z2");

@@ -12,7 +12,7 @@ use storage::{Entry, Expect, Store, StoreError};
 
 use super::{Driver, FirstStart, InvalidParameters, NewCredentials, Order, StoreAccess};
 use crate::cells::ContainerSpec;
-use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings};
+use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings, Secret};
 use crate::patroni::{Progress, progress, read_members};
 use crate::state::{InstanceRecord, NodeRecord, keys};
 
@@ -98,6 +98,10 @@ impl Driver for PatroniDriver {
             self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
+    }
+
+    fn secrets<'a>(&'a self, record: &'a InstanceRecord) -> Vec<&'a Secret> {
+        record.secrets().into_iter().chain(self.access.user.as_ref().map(|(_, password)| password)).collect()
     }
 
     fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
