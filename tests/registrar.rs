@@ -148,25 +148,6 @@ fn entries_follow_containers() {
     site.await_entries(&[]);
 }
 
-/// A cluster's bootstrap waits for it.
-#[test]
-fn an_entry_is_there_at_once() {
-    let site = Site::new();
-    site.run(0, "first", IMAGE, &[(5432, 20100)]);
-    site.await_entries(&["/postgresql-patroni/10.0.0.1:first:5432=10.0.0.1:20100"]);
-    site.cells[0].create(&spec("a", IMAGE, &[(5432, 20000)])).unwrap();
-    // The machine may be busy with something else, but not thrice.
-    let fast = (1..=3).any(|_| {
-        site.cells[0].stop(&ContainerName::found("a"), Duration::ZERO).unwrap();
-        site.await_entries(&["/postgresql-patroni/10.0.0.1:first:5432=10.0.0.1:20100"]);
-        let begin = Instant::now();
-        site.cells[0].start(&ContainerName::found("a")).unwrap();
-        site.await_entries(&[A, "/postgresql-patroni/10.0.0.1:first:5432=10.0.0.1:20100"]);
-        begin.elapsed() < Duration::from_millis(50)
-    });
-    assert!(fast);
-}
-
 #[test]
 fn an_image_called_like_a_top_key_is_not_announced() {
     let site = Site::new();
