@@ -59,6 +59,8 @@ _start_docker() {
     mtu=$(default_route_mtu)
     ((mtu >= 1500)) || options+=(--mtu "$mtu")
     say "starting a Docker engine (log: $state/dockerd.log)"
+    # Left by an engine that was killed; it would refuse to start where another process has that pid by now.
+    rm -f "$state/dockerd.pid"
     # setsid: a Ctrl-C meant for the script must not reach the engine before the script has tidied up.
     setsid --fork dockerd --host "$DEFAULT_DOCKER_HOST" --data-root "${DOCKER_DATA_ROOT:-/var/lib/docker}" \
         --pidfile "$state/dockerd.pid" "${options[@]}" >"$state/dockerd.log" 2>&1 </dev/null {docker_lock}>&-
