@@ -94,4 +94,4 @@ site_stop() {
 
 _gone() { ! kill -0 "$1" 2>/dev/null; }
 
-seconds_since() { awk -v from="$1" -v to="$(date +%s%N)" 'BEGIN { printf "%.2f", (to - from) / 1e9 }'; }
+seconds_since() { awk -v from="$1" -v to="$(date +%s%N)" 'BEGIN { printf "%.2f\n", (to - from) / 1e9 }'; }

@@ -48,9 +48,13 @@ pub fn follow(store: &Arc<dyn Store>, out: &Sender<Batch>, quit: &Receiver<()>) 
                 }
                 (troubled, backoff) = (false, BACKOFF.0);
                 position = Some(batch.revision);
-                select! {
-                    send(out, batch) -> sent => if sent.is_err() { return },
-                    recv(quit) -> _ => return,
+                // What means nothing to a router is not passed on, above all its own report: told of it, it would report
+                // again, for ever.
+                if !batch.updates.is_empty() {
+                    select! {
+                        send(out, batch) -> sent => if sent.is_err() { return },
+                        recv(quit) -> _ => return,
+                    }
                 }
                 if quit.try_recv() == Err(TryRecvError::Disconnected) {
                     return;

@@ -14,8 +14,10 @@ use crate::routing::RouterReport;
 const TTL: Ttl = Ttl::seconds(15);
 /// How often a report is written anew though nothing changed.
 const RENEW: Duration = Duration::from_secs(5);
-/// How far apart reports are that bring only a newer revision, and attempts after a failure.
-const PACE: Duration = Duration::from_millis(500);
+/// How far apart reports are that bring only a newer revision: a provision that has all its members waits for one.
+const PACE: Duration = Duration::from_millis(100);
+/// How far apart attempts are after a failure.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A revision that is applied.
 #[derive(Clone, Debug)]
@@ -66,6 +68,7 @@ pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
                 }
                 troubled = true;
                 written = None;
+                not_before = now + AGAIN;
             }
         }
     }

@@ -27,7 +27,7 @@ fn a_new_router_adopts_haproxy() {
     site.router = None;
     assert!(session.echoes());
     site.start();
-    let revision = site.put("/routing/nextport", "30001");
+    let revision = site.put("/service/b1/members/n1", &leader.entry());
     eventually("a report", || site.report().is_some_and(|at| at >= revision));
     assert_eq!(site.processes().unwrap(), before, "the same processes, not one reload");
     assert!(session.echoes());

@@ -7,6 +7,7 @@ use crate::stand_in::Member;
 pub const SCENARIOS: &[Scenario] = &[
     ("connections_lead_to_the_leader_only", connections_lead_to_the_leader_only),
     ("an_order_comes_and_goes", an_order_comes_and_goes),
+    ("a_report_is_no_news", a_report_is_no_news),
     ("sessions_end_when_their_leader_is_down", sessions_end_when_their_leader_is_down),
     ("the_stores_word_ends_sessions_at_once", the_stores_word_ends_sessions_at_once),
     ("sessions_of_older_workers_end_too", sessions_of_older_workers_end_too),
@@ -40,6 +41,23 @@ fn connections_lead_to_the_leader_only() {
             connected += 1;
         }
     }
+}
+
+/// Routers follow the whole store, their own reports included: each report once brought about the next one.
+fn a_report_is_no_news() {
+    let site = Site::new();
+    let (leader, _replica) = pair();
+    site.order("b1", &[&leader]);
+    let revision = site.put("/service/b1/members/n1", &leader.entry().replace("running", "starting"));
+    site.await_report(revision);
+    let before = site.revision();
+    // Longer than many reports are apart, and shorter than one lasts.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(
+        site.revision() <= before + 1,
+        "{} writes on a site where nothing happens",
+        site.revision() - before
+    );
 }
 
 fn an_order_comes_and_goes() {

@@ -80,6 +80,11 @@ impl Site {
         Some(RouterReport::parse(&entry.value).unwrap())
     }
 
+    /// How often the store has changed.
+    pub fn revision(&self) -> u64 {
+        self.store.inner.list(&Key::root()).unwrap().revision.0
+    }
+
     pub fn await_report(&self, revision: Revision) {
         eventually("the router's report", || self.report().is_some_and(|at| at >= revision));
     }
