@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use storage::embedded::http::{Access, Server, ServerOptions};
 use storage::embedded::{self, Embedded};
-use storage::etcd_v2::{self, EtcdV2, Timeouts};
-use storage::{ClientAccess, Store};
+use storage::remote::{self, Reach};
+use storage::{ClientAccess, EtcdV2, Store};
 
 use super::Failure;
 use crate::config::{Credentials, StorageConfig};
@@ -45,7 +45,7 @@ pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
         }
         StorageConfig::EtcdV2 { endpoints, credentials } => {
             let etcd = connect(endpoints, credentials.as_ref())?;
-            etcd.ping().map_err(failed)?;
+            etcd.check().map_err(failed)?;
             let access = store_access(etcd.client_access());
             Ok(OpenStore { store: Arc::new(etcd), access, _server: None })
         }
@@ -61,20 +61,20 @@ pub(super) fn connect_store(config: &StorageConfig) -> Result<Arc<dyn Store>, Fa
         }
         StorageConfig::EtcdV2 { endpoints, credentials } => connect(endpoints, credentials.as_ref())?,
     };
-    etcd.ping().map_err(failed)?;
+    etcd.check().map_err(failed)?;
     Ok(Arc::new(etcd))
 }
 
 fn connect(endpoints: &[String], credentials: Option<&Credentials>) -> Result<EtcdV2, Failure> {
-    let credentials = credentials.map(|given| etcd_v2::Credentials {
+    let credentials = credentials.map(|given| remote::Credentials {
         username: given.username.clone(),
         password: given.password.expose().to_owned(),
     });
-    EtcdV2::connect(endpoints, credentials, Timeouts::default()).map_err(failed)
+    EtcdV2::connect(&Reach::of(endpoints), credentials).map_err(failed)
 }
 
 fn store_access(access: ClientAccess) -> StoreAccess {
-    let ClientAccess { engine, endpoints, username, password } = access;
+    let ClientAccess { engine, endpoints, username, password, .. } = access;
     let user = username.zip(password).map(|(username, password)| (username, Secret::new(password)));
     StoreAccess { engine: engine.to_owned(), endpoints, user }
 }

@@ -5,20 +5,27 @@
 //! - [`Store`]: the contract every engine keeps, proven by one suite in `tests/contract.rs`.
 //! - [`Embedded`], with [`embedded::http`] as its door for other processes, and [`EtcdV2`]: the engines.
 //! - [`door`]: what `tiny_http` needs around it, here and in the broker's own API.
-//! - [`ClientAccess`]: what another program needs in order to use the same store.
+//! - [`remote`]: what the engines over a network share: endpoints, TLS, deadlines, failover.
+//! - [`ClientAccess`]: what another program needs in order to use the same store; [`AccessControl`] gives it
+//!   credentials of its own.
 //! - [`Clock`]: where time comes from, so that tests may bring their own.
 
 mod access;
+mod access_control;
 mod clock;
 pub mod door;
 pub mod embedded;
 pub mod etcd_v2;
 mod key;
+pub mod remote;
 mod store;
 
 pub use access::ClientAccess;
+pub use access_control::{AccessControl, Guest, Rights};
 pub use clock::{Clock, Deadline, SystemClock};
 pub use embedded::Embedded;
 pub use etcd_v2::EtcdV2;
 pub use key::{InvalidKey, Key};
-pub use store::{Changed, Changes, Entry, Expect, Listing, Revision, Store, StoreError, Ttl};
+pub use store::{
+    Changed, Changes, Entry, Expect, Listing, MAX_VALUE_BYTES, Revision, Store, StoreError, Ttl,
+};

@@ -5,12 +5,19 @@ use std::time::Duration;
 
 use crate::{Deadline, Key};
 
+/// The largest value that may be put, the same for every engine, so that what one holds can be moved to another. Consul
+/// is the narrowest: 512 KiB for a whole transaction, in which values are base64.
+pub const MAX_VALUE_BYTES: usize = 256 << 10;
+
 /// A place for small values under path-like keys, shared with other programs.
 ///
 /// Reads are linearizable. Every write says what it expects, so that nobody's change is lost blindly. Calls block,
 /// each bounded by the engine's own deadline. "The store is down" is an error, never "the key is absent".
 pub trait Store: Send + Sync {
     /// The entry at `key`, or `None` when the store says that there is none. A directory is not an entry.
+    ///
+    /// Engines that keep a tree (embedded, etcd v2) refuse an entry where others stand below, or below an entry, as
+    /// [`StoreError::Corrupt`]; those that keep a flat list of keys (etcd v3, Consul) hold both.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
@@ -27,7 +34,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the expectation did not hold; [`StoreError::OutcomeUnknown`] if the request was
-    /// sent and its answer lost: it is never sent again by the engine.
+    /// sent and its answer lost: it is never sent again by the engine; [`StoreError::Corrupt`] if the engine can never
+    /// hold it, such as a value above [`MAX_VALUE_BYTES`].
     fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError>;
 
     /// Runs the entry's TTL anew without changing its value, waking watchers or making a new lease. `held` is the
@@ -155,6 +163,18 @@ pub enum StoreError {
         /// What is wrong, for people.
         reason: String,
     },
+}
+
+/// Refuses a value that not every engine could hold.
+pub(crate) fn check_value(key: &Key, value: &[u8]) -> Result<(), StoreError> {
+    if value.len() <= MAX_VALUE_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "the value for {key} is of {} bytes, and no engine is given more than {MAX_VALUE_BYTES}",
+        value.len()
+    );
+    Err(StoreError::Corrupt { reason })
 }
 
 impl fmt::Debug for Entry {

@@ -434,13 +434,12 @@ fn a_lost_answer_is_unknown_and_never_sent_again(bench: &mut Bench) {
     let (address, who) = bench.served.unwrap();
     let proxy = Proxy::start(address);
     // The second endpoint would take what must not be sent again.
-    let credentials = who.map(|(user, password)| storage::etcd_v2::Credentials {
+    let credentials = who.map(|(user, password)| storage::remote::Credentials {
         username: user.to_owned(),
         password: password.to_owned(),
     });
-    let timeouts = storage::etcd_v2::Timeouts::default();
     let endpoints = [format!("http://{}", proxy.address), format!("http://{address}")];
-    let store = storage::EtcdV2::connect(&endpoints, credentials, timeouts).unwrap();
+    let store = storage::EtcdV2::connect(&storage::remote::Reach::of(&endpoints), credentials).unwrap();
     let (at, straight) = (key("/a"), &bench.store);
     let unknown = || StoreError::OutcomeUnknown { key: key("/a") };
     let first = store.put(&at, b"first", None, Expect::Absent).unwrap();
@@ -463,16 +462,14 @@ fn a_lost_answer_is_unknown_and_never_sent_again(bench: &mut Bench) {
 fn what_was_not_sent_goes_to_the_next_endpoint(bench: &mut Bench) {
     let (address, who) = bench.served.unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let credentials = who.map(|(user, password)| storage::etcd_v2::Credentials {
+    let credentials = who.map(|(user, password)| storage::remote::Credentials {
         username: user.to_owned(),
         password: password.to_owned(),
     });
     let endpoints = [format!("http://{nobody}"), format!("http://{address}")];
-    let connect = || {
-        let timeouts = storage::etcd_v2::Timeouts::default();
-        storage::EtcdV2::connect(&endpoints, credentials.clone(), timeouts).unwrap()
-    };
-    connect().ping().unwrap();
+    let connect =
+        || storage::EtcdV2::connect(&storage::remote::Reach::of(&endpoints), credentials.clone()).unwrap();
+    connect().check().unwrap();
     assert!(connect().put(&key("/a"), b"1", None, Expect::Absent).is_ok());
     assert!(connect().get(&key("/a")).unwrap().is_some());
     assert!(connect().watch(&key("/"), Revision(1), later()).is_ok());

@@ -155,7 +155,7 @@ fn a_refused_change_leaves_nothing_behind() {
     assert_eq!(store.get(&key("/dir")), Ok(None), "a directory is not an entry");
     assert_eq!(store.delete(&key("/dir"), Expect::Anything), Ok(()));
     assert_eq!(store.list(&Key::root()).unwrap(), before);
-    let huge = vec![0; storage::embedded::MAX_VALUE_BYTES + 1];
+    let huge = vec![0; storage::MAX_VALUE_BYTES + 1];
     assert!(corrupt(&store.put(&key("/huge"), &huge, None, Expect::Absent).unwrap_err()));
 }
 

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
+use crate::store::check_value;
 use crate::{
     Changed, Changes, Clock, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, SystemClock,
     Ttl,
@@ -48,8 +49,6 @@ use writer::{Answer, Request, WriteFailed};
 
 /// What this engine calls itself in errors.
 const ENGINE: &str = "embedded";
-/// Values above this are refused, as its API refuses them.
-pub const MAX_VALUE_BYTES: usize = 1 << 20;
 /// How many changes may wait for the writer before their askers wait too.
 const QUEUE: usize = 1024;
 
@@ -225,11 +224,7 @@ impl Store for Embedded {
     }
 
     fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
-        if value.len() > MAX_VALUE_BYTES {
-            let reason =
-                format!("the value for {key} has {} bytes, more than {MAX_VALUE_BYTES}", value.len());
-            return Err(StoreError::Corrupt { reason });
-        }
+        check_value(key, value)?;
         let change = Change::Put {
             key: key.clone(),
             content: Content::File(value.to_vec()),

@@ -1,16 +1,8 @@
 //! etcd's answers, read: which index, which node, which error. Whoever does not answer like this is not etcd.
 
 use serde::Deserialize;
-use ureq::Body;
-use ureq::http::Response;
 
-/// The part of an answer that comes first.
-pub(super) struct Head {
-    pub status: u16,
-    /// `X-Etcd-Index`.
-    pub index: Option<u64>,
-    content_type: String,
-}
+use crate::remote::wire::{Reply, Verdict};
 
 /// What etcd said.
 pub(super) struct Answer {
@@ -27,11 +19,6 @@ pub(super) enum Said {
     Error { code: u32, message: String },
     /// Nothing yet: a watch whose time was over first.
     Nothing,
-}
-
-/// The answer is not etcd's.
-pub(super) struct NotEtcd {
-    pub reason: String,
 }
 
 /// A node, with what is in it.
@@ -61,15 +48,6 @@ struct Raw {
 }
 
 impl Answer {
-    pub(super) fn head(response: &Response<Body>) -> Head {
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        Head {
-            status: response.status().as_u16(),
-            index: header("X-Etcd-Index").and_then(|index| index.parse().ok()),
-            content_type: header("Content-Type").unwrap_or("no content type").chars().take(60).collect(),
-        }
-    }
-
     /// What went wrong, for people. etcd's `cause` may hold values and is left out.
     pub(super) fn reason(&self) -> String {
         match &self.said {
@@ -81,43 +59,47 @@ impl Answer {
     }
 }
 
-impl Head {
-    pub(super) fn with_body(self, body: &[u8]) -> Result<Answer, NotEtcd> {
-        let Ok(raw) = serde_json::from_slice::<Raw>(body) else { return Err(self.not_etcd()) };
-        let index = self.index.or(raw.index);
-        let said = match raw {
-            Raw { action: Some(_), node: Some(node), .. } => Said::Node(node),
-            Raw { error_code: Some(code), message, .. } => {
-                Said::Error { code, message: message.unwrap_or_default() }
-            }
-            // The auth layer of etcd answers with a message alone.
-            Raw { message: Some(message), .. } if matches!(self.status, 401 | 403) => {
-                Said::Error { code: UNAUTHORIZED, message }
-            }
-            _ => return Err(self.not_etcd()),
+/// Reads an answer. Whoever does not answer like etcd has refused the request, unless etcd itself stood behind it.
+pub(super) fn judge(reply: &Reply) -> Verdict<Answer> {
+    let index = reply.header("X-Etcd-Index").and_then(|index| index.parse().ok());
+    let foreign = || {
+        let outline = reply.outline();
+        format!("the answer ({outline}) is not of etcd's v2 API; is it served there (--enable-v2)?")
+    };
+    if reply.cut {
+        // A watch whose time was over before its body came.
+        return match (reply.status, index) {
+            (200, Some(index)) => Verdict::Said(Answer { status: 200, index, said: Said::Nothing }),
+            _ => Verdict::Troubled(foreign()),
         };
-        match index {
-            Some(index) => Ok(Answer { status: self.status, index, said }),
-            None if matches!(said, Said::Error { .. }) => Ok(Answer { status: self.status, index: 0, said }),
-            None => Err(self.not_etcd()),
-        }
     }
-
-    /// The answer to a watch whose time was over before its body came.
-    pub(super) fn with_index(self) -> Result<Answer, NotEtcd> {
-        match (self.status, self.index) {
-            (200, Some(index)) => Ok(Answer { status: 200, index, said: Said::Nothing }),
-            _ => Err(self.not_etcd()),
-        }
+    match read(reply, index) {
+        Some(answer) if answer.status < 500 => Verdict::Said(answer),
+        // etcd's own "request timed out" may have been proposed to the cluster all the same.
+        Some(answer) => Verdict::Troubled(answer.reason()),
+        None if reply.status >= 500 || index.is_some() => Verdict::Troubled(foreign()),
+        None => Verdict::Refused(foreign()),
     }
+}
 
-    fn not_etcd(&self) -> NotEtcd {
-        NotEtcd {
-            reason: format!(
-                "the answer ({}, {}) is not of etcd's v2 API; is it served there (--enable-v2)?",
-                self.status, self.content_type
-            ),
+fn read(reply: &Reply, index: Option<u64>) -> Option<Answer> {
+    let raw = serde_json::from_slice::<Raw>(&reply.body).ok()?;
+    let index = index.or(raw.index);
+    let said = match raw {
+        Raw { action: Some(_), node: Some(node), .. } => Said::Node(node),
+        Raw { error_code: Some(code), message, .. } => {
+            Said::Error { code, message: message.unwrap_or_default() }
         }
+        // The auth layer of etcd answers with a message alone.
+        Raw { message: Some(message), .. } if matches!(reply.status, 401 | 403) => {
+            Said::Error { code: UNAUTHORIZED, message }
+        }
+        _ => return None,
+    };
+    match index {
+        Some(index) => Some(Answer { status: reply.status, index, said }),
+        None if matches!(said, Said::Error { .. }) => Some(Answer { status: reply.status, index: 0, said }),
+        None => None,
     }
 }
 

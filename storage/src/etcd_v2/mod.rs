@@ -1,15 +1,13 @@
 //! The engine over etcd's v2 API (`/v2/keys`): etcd up to 3.5 with `--enable-v2`, as the ancestors ran it, and the
 //! embedded store's own API.
 //!
-//! [`wire`] carries requests and knows what may be sent again; [`answer`] reads what comes back; this file says what
-//! both mean to a [`Store`].
+//! [`answer`] reads what comes back; this file says what it means to a [`Store`].
 //!
 //! What etcd v2 can't do, said aloud: values are UTF-8 text only, and keys with a segment that begins with `_` are
 //! hidden from listings and watches; writing either is refused as [`StoreError::Corrupt`]. Expiry is looked at twice a
 //! second, so that a takeover comes at most that much later than the TTL, and at any time after a leader election.
 
 mod answer;
-mod wire;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,14 +15,16 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::remote::wire::{Failure, Method, Request, Wire};
+use crate::remote::{Credentials, InvalidReach, LONGEST_WAIT, Reach, Tls, Unusable, percent_encoded};
+use crate::store::check_value;
 use crate::{
     Changed, Changes, ClientAccess, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl,
 };
 use answer::{
     ALREADY_EXISTS, Answer, COMPARE_FAILED, INDEX_CLEARED, KEY_NOT_FOUND, NOT_A_DIRECTORY, NOT_A_FILE, Node,
-    Said,
+    Said, judge,
 };
-use wire::{Call, Failure, Method, Wire};
 
 const ENGINE: &str = "etcd-v2";
 /// A watch that ended with nothing may skip what others wrote only if a change of ours that was due at once has had
@@ -34,97 +34,37 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// The least time between two waits that brought nothing.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How long calls may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To find and reach one endpoint. Defaults to 2 seconds.
-    pub connect: Duration,
-    /// For a whole call, over all endpoints, but for watches, which have the deadline of their caller. Defaults to 5
-    /// seconds.
-    pub total: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(2), total: Duration::from_secs(5) }
-    }
-}
-
-/// A user and password, for HTTP basic authentication. `Debug` leaves the password out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user.
-    pub username: String,
-    /// The password.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .field("password", &"<redacted>")
-            .finish()
-    }
-}
-
-/// Why endpoints cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InvalidEndpoints {
-    /// There is none.
-    None,
-    /// This one is not `http://host:port`.
-    NotHttp(String),
-}
-
-impl fmt::Display for InvalidEndpoints {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("no endpoint is given"),
-            Self::NotHttp(endpoint) => {
-                write!(f, "the endpoint {endpoint:?} is not of the form http://host:port")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidEndpoints {}
-
 /// A client of an etcd cluster. Connections are made when they are needed and kept.
 pub struct EtcdV2 {
     wire: Wire,
+    authorization: Option<String>,
     credentials: Option<Credentials>,
+    tls: Option<Tls>,
 }
 
 impl EtcdV2 {
-    /// A client for these endpoints, tried in order. Nothing is sent yet: see [`EtcdV2::ping`].
+    /// A client for these endpoints, tried in order. Nothing is sent yet: see [`EtcdV2::check`].
     ///
     /// # Errors
-    /// [`InvalidEndpoints`]; `https` is not there yet, and credentials do not belong into a URL.
-    pub fn connect(
-        endpoints: &[String],
-        credentials: Option<Credentials>,
-        timeouts: Timeouts,
-    ) -> Result<Self, InvalidEndpoints> {
-        if endpoints.is_empty() {
-            return Err(InvalidEndpoints::None);
-        }
-        let endpoints = endpoints.iter().map(|raw| endpoint(raw)).collect::<Result<_, _>>()?;
+    /// [`InvalidReach`].
+    pub fn connect(reach: &Reach, credentials: Option<Credentials>) -> Result<Self, InvalidReach> {
         let authorization = credentials
             .as_ref()
             .map(|who| format!("Basic {}", STANDARD.encode(format!("{}:{}", who.username, who.password))));
-        Ok(Self { wire: Wire::new(endpoints, authorization, timeouts), credentials })
+        Ok(Self { wire: Wire::new(reach)?, authorization, credentials, tls: reach.tls.clone() })
     }
 
     /// Makes sure that an endpoint answers, lets us in, serves the v2 API and has a quorum.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`], with what each endpoint said.
-    pub fn ping(&self) -> Result<(), StoreError> {
-        self.read(&target(&Key::root(), "quorum=true")).and_then(|answer| match answer.said {
-            Said::Node(_) => Ok(()),
-            Said::Error { .. } | Said::Nothing => Err(unavailable(answer.reason())),
-        })
+    /// [`Unusable`] says which of these is not so.
+    pub fn check(&self) -> Result<(), Unusable> {
+        let nobody = |reasons| Unusable::NobodyAnswers { reasons };
+        match self.read(&target(&Key::root(), "quorum=true")) {
+            Ok(Answer { said: Said::Node(_), .. }) => Ok(()),
+            Ok(answer) => Err(nobody(answer.reason())),
+            Err(error) => Err(nobody(error.to_string())),
+        }
     }
 
     /// What another program needs in order to use the same store.
@@ -135,22 +75,43 @@ impl EtcdV2 {
             endpoints: self.wire.endpoints().to_vec(),
             username: self.credentials.as_ref().map(|who| who.username.clone()),
             password: self.credentials.as_ref().map(|who| who.password.clone()),
+            tls: self.tls.clone(),
+            session_node: None,
         }
     }
 
     fn read(&self, target: &str) -> Result<Answer, StoreError> {
-        self.wire.read(Call { method: Method::Get, target, form: "" }).map_err(unavailable)
+        self.with_headers(Method::Get, target, "", |request| self.wire.read(request, judge))
+            .map_err(unavailable)
     }
 
-    fn write(&self, key: &Key, call: Call<'_>) -> Result<Answer, StoreError> {
-        self.wire.write(call).map_err(|failure| match failure {
+    fn write(&self, key: &Key, method: Method, target: &str, form: &str) -> Result<Answer, StoreError> {
+        let written = self.with_headers(method, target, form, |request| self.wire.write(request, judge));
+        written.map_err(|failure| match failure {
             Failure::NothingDone(reason) => unavailable(reason),
             Failure::Unknown => StoreError::OutcomeUnknown { key: key.clone() },
         })
     }
 
+    fn with_headers<T>(
+        &self,
+        method: Method,
+        target: &str,
+        form: &str,
+        send: impl FnOnce(Request<'_>) -> T,
+    ) -> T {
+        let mut headers = Vec::new();
+        if method == Method::Put {
+            headers.push(("Content-Type", "application/x-www-form-urlencoded"));
+        }
+        if let Some(authorization) = &self.authorization {
+            headers.push(("Authorization", authorization.as_str()));
+        }
+        send(Request { method, target, headers: &headers, body: form.as_bytes() })
+    }
+
     fn put_form(&self, key: &Key, form: &str, expect: Expect) -> Result<Revision, StoreError> {
-        let answer = self.write(key, Call { method: Method::Put, target: &target(key, ""), form })?;
+        let answer = self.write(key, Method::Put, &target(key, ""), form)?;
         match answer.said {
             Said::Node(node) => Ok(Revision(node.modified_index)),
             Said::Error { code, .. } => Err(match (code, expect) {
@@ -202,6 +163,7 @@ impl Store for EtcdV2 {
     }
 
     fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
+        check_value(key, value)?;
         let Ok(value) = std::str::from_utf8(value) else {
             return Err(StoreError::Corrupt {
                 reason: format!("the value for {key} is not UTF-8, and etcd v2 holds text only"),
@@ -211,7 +173,7 @@ impl Store for EtcdV2 {
             let reason = format!("etcd v2 hides {key}, for a part of it begins with '_'");
             return Err(StoreError::Corrupt { reason });
         }
-        let mut form = format!("value={}", encode(value));
+        let mut form = format!("value={}", percent_encoded(value));
         if let Some(ttl) = ttl {
             form.push_str(&format!("&ttl={}", ttl.as_seconds()));
         }
@@ -234,8 +196,7 @@ impl Store for EtcdV2 {
             Expect::Unchanged(revision) => format!("prevIndex={}", comparable(revision)?),
             Expect::Anything => String::new(),
         };
-        let call = Call { method: Method::Delete, target: &target(key, &query), form: "" };
-        let answer = self.write(key, call)?;
+        let answer = self.write(key, Method::Delete, &target(key, &query), "")?;
         match (&answer.said, expect) {
             (Said::Node(_), _) => Ok(()),
             (Said::Error { code: KEY_NOT_FOUND | NOT_A_FILE | NOT_A_DIRECTORY, .. }, Expect::Anything) => {
@@ -254,8 +215,12 @@ impl Store for EtcdV2 {
         loop {
             let query = format!("wait=true&recursive=true&waitIndex={}", after.0 + 1);
             let begun = Instant::now();
-            let answer =
-                self.wire.wait(&target(prefix, &query), deadline.remaining()).map_err(unavailable)?;
+            let wait = deadline.remaining().min(LONGEST_WAIT);
+            let answer = self
+                .with_headers(Method::Get, &target(prefix, &query), "", |request| {
+                    self.wire.wait(request, self.wire.timeouts().total, wait, judge)
+                })
+                .map_err(unavailable)?;
             let now = Revision(answer.index);
             match answer.said {
                 Said::Node(node) => {
@@ -311,22 +276,11 @@ fn comparable(revision: Revision) -> Result<u64, StoreError> {
     if revision.0 == 0 { Err(StoreError::Conflict) } else { Ok(revision.0) }
 }
 
-fn endpoint(raw: &str) -> Result<String, InvalidEndpoints> {
-    let trimmed = raw.trim_end_matches('/');
-    let host = trimmed.strip_prefix("http://").unwrap_or_default();
-    if host.is_empty() || host.contains(['/', '@', '?', '#', ' ']) {
-        // A URL with credentials in it must not be shown.
-        let shown = raw.rsplit_once('@').map_or(raw, |(_, host)| host);
-        return Err(InvalidEndpoints::NotHttp(shown.to_owned()));
-    }
-    Ok(trimmed.to_owned())
-}
-
 fn target(key: &Key, query: &str) -> String {
     let mut target = "/v2/keys".to_owned();
     for segment in key.segments() {
         target.push('/');
-        target.push_str(&encode(segment));
+        target.push_str(&percent_encoded(segment));
     }
     if !query.is_empty() {
         target.push('?');
@@ -335,46 +289,15 @@ fn target(key: &Key, query: &str) -> String {
     target
 }
 
-/// Percent-encodes everything but letters, digits and `-._~`.
-fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte))
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 fn unavailable(reason: String) -> StoreError {
     StoreError::Unavailable { engine: ENGINE, reason }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Credentials, EtcdV2, InvalidEndpoints, Timeouts, target};
+    use super::{EtcdV2, target};
     use crate::Key;
-
-    #[test]
-    fn endpoints_are_plain_http_addresses() {
-        let check = |raw: &str, fine: bool| {
-            let connected = EtcdV2::connect(&[raw.to_owned()], None, Timeouts::default());
-            assert_eq!(connected.is_ok(), fine, "{raw}");
-        };
-        check("http://127.0.0.1:4001", true);
-        check("http://etcd:4001/", true);
-        check("https://etcd:4001", false);
-        check("etcd:4001", false);
-        check("http://", false);
-        check("http://user:hush@etcd:4001", false);
-        let none = EtcdV2::connect(&[], None, Timeouts::default());
-        assert_eq!(none.err(), Some(InvalidEndpoints::None));
-        let shown = EtcdV2::connect(&["http://u:hush@e".to_owned()], None, Timeouts::default());
-        assert!(!format!("{:?}", shown.err()).contains("hush"));
-    }
+    use crate::remote::{Credentials, Reach};
 
     #[test]
     fn nothing_in_a_key_can_change_the_request() {
@@ -386,9 +309,8 @@ mod tests {
     #[test]
     fn debug_leaves_the_password_out() {
         let who = Credentials { username: "u".to_owned(), password: "hush".to_owned() };
-        let store =
-            EtcdV2::connect(&["http://e:1".to_owned()], Some(who.clone()), Timeouts::default()).unwrap();
-        let shown = format!("{who:?} {store:?} {:?}", store.client_access());
+        let store = EtcdV2::connect(&Reach::of(&["http://e:1".to_owned()]), Some(who)).unwrap();
+        let shown = format!("{store:?} {:?}", store.client_access());
         assert!(!shown.contains("hush") && !shown.contains("dTpodXNo"), "{shown}");
     }
 }

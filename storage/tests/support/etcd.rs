@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use storage::EtcdV2;
-use storage::etcd_v2::{Credentials, Timeouts};
+use storage::remote::{Credentials, Reach, Timeouts};
 
 /// Whether a real etcd can be started here.
 pub fn etcd_is_installed() -> bool {
@@ -18,7 +18,8 @@ pub fn client(address: SocketAddr, credentials: Option<(&str, &str)>) -> EtcdV2 
     let credentials = credentials
         .map(|(user, password)| Credentials { username: user.to_owned(), password: password.to_owned() });
     let timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_secs(3) };
-    EtcdV2::connect(&[format!("http://{address}")], credentials, timeouts).unwrap()
+    let reach = Reach { timeouts, ..Reach::of(&[format!("http://{address}")]) };
+    EtcdV2::connect(&reach, credentials).unwrap()
 }
 
 /// An etcd of its own, on loopback, with its own directory. Dropping it ends it.
@@ -47,7 +48,7 @@ impl Etcd {
             .unwrap();
         let mut etcd = Self { child, address, _dir: dir };
         let deadline = Instant::now() + Duration::from_secs(30);
-        while self::client(address, None).ping().is_err() {
+        while self::client(address, None).check().is_err() {
             assert_eq!(etcd.child.try_wait().unwrap(), None, "etcd ended by itself");
             assert!(Instant::now() < deadline, "etcd did not come up");
             thread::sleep(Duration::from_millis(50));

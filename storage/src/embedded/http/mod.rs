@@ -140,7 +140,8 @@ impl Server {
             Access::Basic { username, password } => (Some(username.clone()), Some(password.clone())),
             Access::NoAuth => (None, None),
         };
-        ClientAccess { engine: "etcd", endpoints: self.api.advertise.clone(), username, password }
+        let endpoints = self.api.advertise.clone();
+        ClientAccess { engine: "etcd", endpoints, username, password, tls: None, session_node: None }
     }
 
     /// Ends it and waits until its threads are done. The store goes on.
