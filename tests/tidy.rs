@@ -72,7 +72,7 @@ impl Source {
 
     /// Whether the whole file is compiled for tests only.
     fn is_test(&self) -> bool {
-        !self.path.starts_with("src/") && !self.path.starts_with("storage/src/")
+        !["src/", "storage/src/", "test-servers/src/"].iter().any(|code| self.path.starts_with(code))
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
     }
@@ -137,8 +137,12 @@ fn problems(source: &Source) -> Vec<String> {
 fn forbidden_imports(source: &Source) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let Some(module) = source.module() else {
-        for (number, line) in source.code().filter(|(_, line)| line.contains("patroni_broker::")) {
-            found.push((number, format!("storage knows nothing of ours: {}", line.trim())));
+        // The two crates beside ours; the servers for tests know nothing of the store's client either.
+        let name = source.path.split('/').next().unwrap_or_default();
+        let foreign =
+            |line: &str| line.contains("patroni_broker::") || name != "storage" && line.contains("storage::");
+        for (number, line) in source.code().filter(|(_, line)| foreign(line)) {
+            found.push((number, format!("{name} knows nothing of ours: {}", line.trim())));
         }
         return found;
     };
@@ -240,7 +244,7 @@ fn sources() -> Vec<Source> {
             String::from_utf8_lossy(&listed.stdout).split('\0').map(str::to_owned).collect()
         }
         // From a tarball, without git.
-        _ => ["src", "storage", "tests", "config", "scripts", "images", "docs"]
+        _ => ["src", "storage", "test-servers", "tests", "config", "scripts", "images", "docs"]
             .iter()
             .flat_map(|directory| walk(directory))
             .collect(),
@@ -322,9 +326,19 @@ fn the_repository_is_tidy() {
 }
 
 #[test]
-fn the_storage_crate_stands_alone() {
-    let manifest = fs::read_to_string(root().join("storage/Cargo.toml")).unwrap();
-    assert!(!manifest.contains("path ="), "storage depends on another crate of ours");
+fn the_other_crates_stand_alone() {
+    for name in ["storage", "test-servers"] {
+        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("path ="), "{name} depends on another crate of ours");
+        // What the program is made of has no servers for tests in it.
+        let dependencies = manifest.split("\n[").find(|part| part.starts_with("dependencies]")).unwrap();
+        for ours in ["test-servers", "storage"] {
+            assert!(!dependencies.contains(ours), "{name} depends on {ours}");
+        }
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split("\n[").find(|part| part.starts_with("dependencies]")).unwrap();
+    assert!(!dependencies.contains("test-servers"), "the program has the servers for tests in it");
 }
 
 #[test]
@@ -393,6 +407,12 @@ fn each_check_can_fail() {
         "storage/src/a.rs",
         "//! D.\nuse patroni_broker::X;\n",
         "storage/src/a.rs:2: storage knows nothing of ours: use patroni_broker::X;",
+    );
+    check(
+        "test-servers/src/a.rs",
+        "//! D.\nuse storage::Key;\nlet x = y.unwrap();\n",
+        "test-servers/src/a.rs:3: no unwrap outside tests: expect names the invariant\n\
+         test-servers/src/a.rs:2: test-servers knows nothing of ours: use storage::Key;",
     );
     check(
         "src/model/a.rs",
