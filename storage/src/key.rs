@@ -5,7 +5,7 @@ use std::fmt;
 /// A key: `/` and one or more segments. `/` alone is the root, good for listing and watching everything.
 ///
 /// A segment is 1 to 255 bytes of UTF-8 without `/` and control characters, and is neither `.` nor `..`, so that no
-/// engine's HTTP path can be made to mean another key.
+/// engine's HTTP path can be made to mean another key. A key has at most 2,048 bytes and 32 segments.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
 
@@ -17,6 +17,8 @@ pub struct InvalidKey {
 
 /// The longest key in bytes; well below what any engine's URL or key limit allows.
 const MAX_LEN: usize = 2048;
+/// The most segments. An etcd v2 answers with trees, and what reads JSON gives up at a depth of 128, two for each.
+const MAX_SEGMENTS: usize = 32;
 
 impl Key {
     /// The root, above every key.
@@ -35,6 +37,9 @@ impl Key {
         };
         if raw.len() > MAX_LEN {
             return Err(InvalidKey { reason: "is longer than 2048 bytes" });
+        }
+        if path.split('/').count() > MAX_SEGMENTS {
+            return Err(InvalidKey { reason: "has more than 32 segments" });
         }
         if !path.is_empty() {
             path.split('/').try_for_each(check_segment)?;
@@ -137,6 +142,18 @@ mod tests {
         check("/service/b\0", false);
         check(&format!("/{}", "x".repeat(256)), false);
         check(&"/x".repeat(5000), false);
+        check(&"/x".repeat(32), true);
+        check(&"/x".repeat(33), false);
+        check(&format!("/{}", "x".repeat(10_000)), false);
+        check(&format!("/{}", "x".repeat(255)).repeat(8), true);
+        check("/service//b1", false);
+        check("/..", false);
+        check("/service/b1/..", false);
+        check("/service/b\u{7f}", false);
+        check("/service/b\u{85}", false);
+        check("/service/b\r\nX: y", false);
+        // What is no UTF-8 can't be had as a text at all; what replaces it is a character like others.
+        check(&String::from_utf8_lossy(b"/service/\xff"), true);
     }
 
     #[test]

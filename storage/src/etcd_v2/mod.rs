@@ -4,10 +4,19 @@
 //! [`answer`] reads what comes back; this file says what it means to a [`Store`].
 //!
 //! What etcd v2 can't do, said aloud: values are UTF-8 text only, and keys with a segment that begins with `_` are
-//! hidden from listings and watches; writing either is refused as [`StoreError::Corrupt`]. Expiry is looked at twice a
-//! second, so that a takeover comes at most that much later than the TTL, and at any time after a leader election.
+//! hidden from listings and watches; writing either is refused as [`StoreError::Corrupt`].
+//!
+//! Its bounds: an entry is gone at most a second after its TTL is over, for etcd looks twice a second, so that a dead
+//! broker's lease can be taken over then and not earlier. While etcd elects a leader nothing expires; what is over by
+//! then goes as soon as there is one. A watcher that was away for more than 1,000 changes, of all keys, is told
+//! [`Changed::Resync`]. A change whose answer the network holds up for more than a second after the head of that same
+//! answer can be passed over by the watch that waits for it.
+//!
+//! Clients are not isolated from each other: this engine is no administrator of etcd's users, and whoever has its
+//! endpoint and credentials may read and write everything that these may.
 
 mod answer;
+mod check;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -16,7 +25,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::remote::wire::{Failure, Method, Request, Wire};
-use crate::remote::{Credentials, InvalidReach, LONGEST_WAIT, Reach, Tls, Unusable, percent_encoded};
+use crate::remote::{Credentials, InvalidReach, LONGEST_WAIT, Reach, Tls, percent_encoded};
 use crate::store::check_value;
 use crate::{
     Changed, Changes, ClientAccess, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl,
@@ -43,7 +52,8 @@ pub struct EtcdV2 {
 }
 
 impl EtcdV2 {
-    /// A client for these endpoints, tried in order. Nothing is sent yet: see [`EtcdV2::check`].
+    /// A client for these endpoints, tried in order. Nothing is sent yet: see [`EtcdV2::check`]. TLS, with a client
+    /// certificate or a user and password or both, is as [`Reach`] says.
     ///
     /// # Errors
     /// [`InvalidReach`].
@@ -52,19 +62,6 @@ impl EtcdV2 {
             .as_ref()
             .map(|who| format!("Basic {}", STANDARD.encode(format!("{}:{}", who.username, who.password))));
         Ok(Self { wire: Wire::new(reach)?, authorization, credentials, tls: reach.tls.clone() })
-    }
-
-    /// Makes sure that an endpoint answers, lets us in, serves the v2 API and has a quorum.
-    ///
-    /// # Errors
-    /// [`Unusable`] says which of these is not so.
-    pub fn check(&self) -> Result<(), Unusable> {
-        let nobody = |reasons| Unusable::NobodyAnswers { reasons };
-        match self.read(&target(&Key::root(), "quorum=true")) {
-            Ok(Answer { said: Said::Node(_), .. }) => Ok(()),
-            Ok(answer) => Err(nobody(answer.reason())),
-            Err(error) => Err(nobody(error.to_string())),
-        }
     }
 
     /// What another program needs in order to use the same store.
@@ -218,7 +215,7 @@ impl Store for EtcdV2 {
             let wait = deadline.remaining().min(LONGEST_WAIT);
             let answer = self
                 .with_headers(Method::Get, &target(prefix, &query), "", |request| {
-                    self.wire.wait(request, self.wire.timeouts().total, wait, judge)
+                    self.wire.wait(request, self.wire.head_patience(), wait, judge)
                 })
                 .map_err(unavailable)?;
             let now = Revision(answer.index);

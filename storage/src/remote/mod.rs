@@ -3,7 +3,10 @@
 //!
 //! [`wire`] carries requests and chooses the endpoint; an engine judges what comes back.
 
+mod dial;
 mod endpoint;
+mod message;
+pub(crate) mod survey;
 mod tls;
 mod unusable;
 pub(crate) mod wire;

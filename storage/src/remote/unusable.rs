@@ -43,6 +43,33 @@ pub enum Unusable {
     },
 }
 
+impl Unusable {
+    /// What was answered, or came of it.
+    pub(super) fn reasons(&self) -> &str {
+        match self {
+            Self::NobodyAnswers { reasons }
+            | Self::AnotherServer { reasons, .. }
+            | Self::NotServed { reasons, .. }
+            | Self::NotLetIn { reasons }
+            | Self::NoPermission { reasons, .. }
+            | Self::NoQuorum { reasons } => reasons,
+        }
+    }
+
+    /// The same, of several endpoints.
+    pub(super) fn with_reasons(mut self, all: String) -> Self {
+        match &mut self {
+            Self::NobodyAnswers { reasons }
+            | Self::AnotherServer { reasons, .. }
+            | Self::NotServed { reasons, .. }
+            | Self::NotLetIn { reasons }
+            | Self::NoPermission { reasons, .. }
+            | Self::NoQuorum { reasons } => *reasons = all,
+        }
+        self
+    }
+}
+
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

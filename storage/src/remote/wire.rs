@@ -3,16 +3,17 @@
 //!
 //! What an answer means is its engine's to judge: see [`Verdict`].
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, Response};
+use ureq::http::Response;
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, RustlsConnector, TcpConnector};
+use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body, BodyReader};
 
+use super::dial::{self, Dialer, Names, not_sent};
+pub(crate) use super::message::{Method, Reply, Request, Verdict};
 use super::{InvalidReach, Reach, Timeouts, endpoint};
 use crate::Deadline;
 
@@ -20,43 +21,16 @@ use crate::Deadline;
 const MAX_ANSWER_BYTES: u64 = 256 << 20;
 /// No attempt is given less, even if the others have used up the time.
 const LEAST_PATIENCE: Duration = Duration::from_millis(50);
-
-/// One request, the same for every endpoint.
-#[derive(Clone, Copy)]
-pub(crate) struct Request<'a> {
-    pub method: Method,
-    /// Path and query.
-    pub target: &'a str,
-    pub headers: &'a [(&'static str, &'a str)],
-    pub body: &'a [u8],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    Get,
-    Put,
-    Post,
-    Delete,
-}
-
-/// What an endpoint answered.
-pub(crate) struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    /// Whether the time was over before the body had come: then `body` is empty. Only of [`Wire::wait`].
-    pub cut: bool,
-}
-
-/// What an answer means.
-pub(crate) enum Verdict<A> {
-    /// The engine's own word.
-    Said(A),
-    /// Whoever answers has trouble: a read goes to the next endpoint, a write may have landed.
-    Troubled(String),
-    /// Certainly nothing was done: a read goes to the next endpoint, a write ends.
-    Refused(String),
-}
+/// A connection that was idle for longer is not used again. Before each use it is looked at, and left if the server has
+/// closed it; but a server may close it just when a request is on its way, and then the outcome of a write is unknown.
+/// Servers and gateways do so after 5 seconds of idleness, or more.
+const MAX_IDLE: Duration = Duration::from_secs(4);
+/// For as many callers at once, nobody dials anew for every call.
+const MAX_IDLE_CONNECTIONS: usize = 16;
+/// Between two rounds of a read at servers that have trouble: an election takes a second or two.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(250);
+/// A server that refuses our certificate by TLS 1.3 may take its reason away with its connection; it is asked again.
+const TLS_TRIES: usize = 3;
 
 /// Why there is no answer to a write.
 pub(crate) enum Failure {
@@ -73,6 +47,25 @@ enum Attempt<A> {
     NotSent(String),
     /// Something came, or nothing did, after the bytes had left.
     Lost(String),
+}
+
+/// How long an attempt may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    connect: Duration,
+    /// From the last byte of the request to the answer's head.
+    head: Option<Duration>,
+    /// From there to the answer's last byte.
+    body: Option<Duration>,
+    whole: Duration,
+}
+
+/// Why one endpoint gave no answer.
+pub(crate) struct NoAnswer {
+    /// Whether it said that our certificate is at fault, or that we have none.
+    pub not_let_in: bool,
+    /// What happened, for people.
+    pub reason: String,
 }
 
 pub(crate) struct Wire {
@@ -95,10 +88,13 @@ impl Wire {
             .proxy(None)
             .tls_config(tls)
             .timeout_connect(Some(reach.timeouts.connect))
+            .max_idle_age(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections(MAX_IDLE_CONNECTIONS * endpoints.len())
             .user_agent("patroni-broker")
             .build();
         let dialer = Dialer(().chain(TcpConnector::default()).chain(RustlsConnector::default()));
-        let agent = Agent::with_parts(config, dialer, DefaultResolver::default());
+        let agent = Agent::with_parts(config, dialer, Names::default());
         Ok(Self { agent, endpoints, timeouts: reach.timeouts, preferred: AtomicUsize::new(0) })
     }
 
@@ -110,26 +106,35 @@ impl Wire {
         self.timeouts
     }
 
-    /// Asks one endpoint after the other until one gives its word. Otherwise what each of them did.
+    /// Asks one endpoint after the other until one gives its word. A store that is electing a leader says so at once: it
+    /// is asked again as long as there is time. Otherwise what each of them did.
     pub(crate) fn read<A>(
         &self,
         request: Request<'_>,
         judge: impl Fn(&Reply) -> Verdict<A>,
     ) -> Result<A, String> {
         let deadline = Deadline::after(self.timeouts.total);
-        let mut reasons = Vec::new();
-        for (nth, at) in self.order().enumerate() {
-            let left = u32::try_from(self.endpoints.len() - nth).unwrap_or(u32::MAX);
-            let patience = (deadline.remaining() / left).max(LEAST_PATIENCE);
-            let reason = match self.attempt(at, request, patience, &judge) {
-                Attempt::Judged(Verdict::Said(answer)) => return Ok(self.settle(at, answer)),
-                Attempt::Judged(Verdict::Troubled(reason) | Verdict::Refused(reason))
-                | Attempt::NotSent(reason)
-                | Attempt::Lost(reason) => reason,
-            };
-            reasons.push(format!("{}: {reason}", self.endpoints[at]));
+        loop {
+            let (mut reasons, mut troubled) = (Vec::new(), false);
+            for (nth, at) in self.order().enumerate() {
+                let patience = self.share(deadline, nth);
+                let reason = match self.attempt(at, request, patience, patience, &judge) {
+                    Attempt::Judged(Verdict::Said(answer)) => return Ok(self.settle(at, answer)),
+                    Attempt::Judged(Verdict::Troubled(reason)) => {
+                        troubled = true;
+                        reason
+                    }
+                    Attempt::Judged(Verdict::Refused(reason))
+                    | Attempt::NotSent(reason)
+                    | Attempt::Lost(reason) => reason,
+                };
+                reasons.push(format!("{}: {reason}", self.endpoints[at]));
+            }
+            if !troubled || deadline.remaining() < TROUBLE_PAUSE * 2 {
+                return Err(reasons.join("; "));
+            }
+            thread::sleep(TROUBLE_PAUSE);
         }
-        Err(reasons.join("; "))
     }
 
     /// Sends a write. The next endpoint is tried only where certainly no byte has left.
@@ -140,18 +145,20 @@ impl Wire {
     ) -> Result<A, Failure> {
         let deadline = Deadline::after(self.timeouts.total);
         let mut reasons = Vec::new();
-        for at in self.order() {
-            let patience = deadline.remaining().max(LEAST_PATIENCE);
-            match self.attempt(at, request, patience, &judge) {
+        let first = self.preferred.load(Ordering::Relaxed);
+        for (nth, at) in self.order_from(first).enumerate() {
+            // Endpoints that cannot be reached leave time for those that can; who has been reached may take all of it.
+            let connect = self.share(deadline, nth);
+            match self.attempt(at, request, connect, deadline.remaining(), &judge) {
                 Attempt::Judged(Verdict::Said(answer)) => return Ok(self.settle(at, answer)),
                 // A server's own "request timed out" may have been carried out all the same.
                 Attempt::Judged(Verdict::Troubled(reason)) | Attempt::Lost(reason) => {
                     log::warn!("{}: {reason}; the write may have landed", self.endpoints[at]);
-                    self.turn_away_from(at);
+                    self.turn_away(first, at);
                     return Err(Failure::Unknown);
                 }
                 Attempt::Judged(Verdict::Refused(reason)) => {
-                    self.turn_away_from(at);
+                    self.turn_away(first, at);
                     return Err(Failure::NothingDone(format!("{}: {reason}", self.endpoints[at])));
                 }
                 Attempt::NotSent(reason) => reasons.push(format!("{}: {reason}", self.endpoints[at])),
@@ -173,7 +180,7 @@ impl Wire {
             let (body, cut) = match read_body(response) {
                 Ok(body) => (body, false),
                 Err(ureq::Error::Timeout(_)) => (Vec::new(), true),
-                Err(error) => return Verdict::Troubled(error.to_string()),
+                Err(error) => return Verdict::Troubled(dial::reason(&error)),
             };
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             judge(&Reply { status, headers, body, cut })
@@ -188,7 +195,7 @@ impl Wire {
         body_within: Duration,
         judge: impl Fn(&Reply) -> Verdict<()>,
     ) -> Result<BodyReader<'static>, String> {
-        self.each(request, self.timeouts.total, body_within, |response| {
+        self.each(request, self.head_patience(), body_within, |response| {
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = if status == 200 { Ok(Vec::new()) } else { read_body(response) };
             let Ok(body) = body else { return Verdict::Troubled(format!("it answers {status}")) };
@@ -203,6 +210,28 @@ impl Wire {
         })
     }
 
+    /// Asks this one endpoint, whatever it answers. Only for what may be sent twice.
+    pub(crate) fn ask(&self, at: usize, request: Request<'_>, patience: Duration) -> Result<Reply, NoAnswer> {
+        let (deadline, mut tries) = (Deadline::after(patience), 1..TLS_TRIES);
+        loop {
+            let left = deadline.remaining().max(LEAST_PATIENCE);
+            let error = match self.exchange(at, request, left, left) {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let (vague, secure) = (dial::is_broken_off(&error), self.endpoints[at].starts_with("https:"));
+            if !vague || !secure || deadline.has_passed() || tries.next().is_none() {
+                let hint = match (vague, secure) {
+                    (false, _) => "",
+                    (true, false) => "; does it want https?",
+                    (true, true) => "; does it speak TLS?",
+                };
+                let reason = format!("{}{hint}", dial::reason(&error));
+                return Err(NoAnswer { not_let_in: dial::is_refusal(&error), reason });
+            }
+        }
+    }
+
     fn each<A>(
         &self,
         request: Request<'_>,
@@ -212,8 +241,15 @@ impl Wire {
     ) -> Result<A, String> {
         let mut reasons = Vec::new();
         for at in self.order() {
-            let reason = match self.send(at, request, head_within, body_within) {
-                Err(error) => error.to_string(),
+            let body = body_within.max(LEAST_PATIENCE);
+            let patience = Patience {
+                connect: head_within,
+                head: Some(head_within),
+                body: Some(body),
+                whole: head_within + body,
+            };
+            let reason = match self.send(at, request, patience) {
+                Err(error) => dial::reason(&error),
                 Ok(mut response) => match read(&mut response) {
                     Verdict::Said(answer) => return Ok(self.settle(at, answer)),
                     Verdict::Troubled(reason) | Verdict::Refused(reason) => reason,
@@ -224,64 +260,91 @@ impl Wire {
         Err(reasons.join("; "))
     }
 
+    /// How long the head of an answer that goes on may take: no longer over all endpoints than a whole call.
+    pub(crate) fn head_patience(&self) -> Duration {
+        self.share(Deadline::after(self.timeouts.total), 0)
+    }
+
+    /// Who is asked first from now on.
+    pub(crate) fn prefer(&self, at: usize) {
+        self.preferred.store(at, Ordering::Relaxed);
+    }
+
+    /// What the `nth` endpoint that is asked may take of what is left.
+    fn share(&self, deadline: Deadline, nth: usize) -> Duration {
+        let left = u32::try_from(self.endpoints.len() - nth).unwrap_or(u32::MAX);
+        (deadline.remaining() / left).max(LEAST_PATIENCE)
+    }
+
     /// The endpoints, the one that answered last first.
     fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let (first, count) = (self.preferred.load(Ordering::Relaxed), self.endpoints.len());
+        self.order_from(self.preferred.load(Ordering::Relaxed))
+    }
+
+    fn order_from(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = self.endpoints.len();
         (0..count).map(move |nth| (first + nth) % count)
     }
 
     fn settle<A>(&self, at: usize, answer: A) -> A {
-        self.preferred.store(at, Ordering::Relaxed);
+        self.prefer(at);
         answer
     }
 
-    /// An endpoint that hangs must not be asked first for ever.
-    fn turn_away_from(&self, at: usize) {
-        let next = (at + 1) % self.endpoints.len();
+    /// An endpoint that hangs must not be asked for ever, whether it was the first or came after others that could not
+    /// be reached.
+    fn turn_away(&self, first: usize, from: usize) {
+        let next = (from + 1) % self.endpoints.len();
         // Where another thread has chosen meanwhile, its choice stands.
-        let _ = self.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.preferred.compare_exchange(first, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn attempt<A>(
         &self,
         at: usize,
         request: Request<'_>,
+        connect: Duration,
         patience: Duration,
         judge: impl Fn(&Reply) -> Verdict<A>,
     ) -> Attempt<A> {
-        let deadline = Deadline::after(patience);
-        let mut response = match self.send(at, request, patience, deadline.remaining()) {
-            Ok(response) => response,
-            Err(error) if not_sent(&error) => return Attempt::NotSent(error.to_string()),
-            Err(error) => return Attempt::Lost(error.to_string()),
-        };
-        let body = match read_body(&mut response) {
-            Ok(body) => body,
-            Err(error) => return Attempt::Lost(error.to_string()),
-        };
+        match self.exchange(at, request, connect, patience) {
+            Ok(reply) => Attempt::Judged(judge(&reply)),
+            Err(error) if not_sent(&error) => Attempt::NotSent(dial::reason(&error)),
+            Err(error) => Attempt::Lost(dial::reason(&error)),
+        }
+    }
+
+    fn exchange(
+        &self,
+        at: usize,
+        request: Request<'_>,
+        connect: Duration,
+        patience: Duration,
+    ) -> Result<Reply, ureq::Error> {
+        let patience = Patience { connect, head: None, body: None, whole: patience.max(LEAST_PATIENCE) };
+        let mut response = self.send(at, request, patience)?;
+        let body = read_body(&mut response)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Attempt::Judged(judge(&Reply { status, headers, body, cut: false }))
+        Ok(Reply { status, headers, body, cut: false })
     }
 
     fn send(
         &self,
         at: usize,
         request: Request<'_>,
-        head_within: Duration,
-        body_within: Duration,
+        patience: Patience,
     ) -> Result<Response<Body>, ureq::Error> {
         let url = format!("{}{}", self.endpoints[at], request.target);
-        let connect = self.timeouts.connect.min(head_within);
+        let connect = self.timeouts.connect.min(patience.connect);
         macro_rules! prepared {
             ($builder:expr) => {{
                 let builder = $builder
                     .config()
                     .timeout_resolve(Some(connect))
                     .timeout_connect(Some(connect))
-                    .timeout_send_request(Some(head_within))
-                    .timeout_send_body(Some(head_within))
-                    .timeout_recv_response(Some(head_within))
-                    .timeout_recv_body(Some(body_within.max(LEAST_PATIENCE)))
+                    .timeout_recv_response(patience.head)
+                    .timeout_recv_body(patience.body)
+                    .timeout_global(Some(patience.whole))
                     .build();
                 request.headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value))
             }};
@@ -295,63 +358,6 @@ impl Wire {
     }
 }
 
-impl Reply {
-    /// A header's text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// Status and content type, for people: who answers like this is not the engine.
-    pub(crate) fn outline(&self) -> String {
-        let content_type = self.header("Content-Type").unwrap_or("no content type");
-        format!("{}, {}", self.status, content_type.chars().take(60).collect::<String>())
-    }
-}
-
-/// Whether reading a stream ended because its time was over.
-pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-    matches!(inner, Some(ureq::Error::Timeout(_))) || error.kind() == std::io::ErrorKind::TimedOut
-}
-
 fn read_body(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
     response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()
-}
-
-/// Whether it is certain that no byte of the request has left.
-fn not_sent(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Other(inner) => inner.is::<NotConnected>(),
-        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
-        ureq::Error::HostNotFound | ureq::Error::BadUri(_) => true,
-        _ => false,
-    }
-}
-
-/// Dials, and marks errors of dialling: an I/O error by itself does not tell whether it came before the bytes left.
-#[derive(Debug)]
-struct Dialer<C>(C);
-
-/// No connection came about.
-#[derive(Debug)]
-struct NotConnected(ureq::Error);
-
-impl fmt::Display for NotConnected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no connection: {}", self.0)
-    }
-}
-
-impl std::error::Error for NotConnected {}
-
-impl<C: Connector<()>> Connector<()> for Dialer<C> {
-    type Out = C::Out;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<()>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        self.0.connect(details, chained).map_err(|error| ureq::Error::Other(Box::new(NotConnected(error))))
-    }
 }
