@@ -3,10 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support {
-    pub mod etcd;
-}
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::iter;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +15,7 @@ use serde_json::Value;
 use storage::embedded::Options;
 use storage::embedded::http::{Access, Server, ServerOptions};
 use storage::{Embedded, Expect, Key, Store};
-use support::etcd::{Etcd, etcd_is_installed};
+use test_servers::{Etcd, EtcdOptions, etcd_is_installed};
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -130,9 +126,9 @@ const REQUESTS: &[(&str, &str, &str)] = &[
 ];
 
 fn answers_are_those_of_etcd() {
-    let etcd = Etcd::start();
+    let etcd = Etcd::start(&EtcdOptions::default()).unwrap();
     let (server, _store) = serve(|_| {});
-    let (theirs, ours) = (Peer::new(etcd.address), Peer::new(server.address()));
+    let (theirs, ours) = (Peer::new(etcd.address()), Peer::new(server.address()));
     for (method, target, form) in REQUESTS {
         let (expected, found) = (theirs.ask(method, target, form), ours.ask(method, target, form));
         assert_eq!(found, expected, "{method} {target} {form}: ours is on the left");
@@ -417,7 +413,7 @@ fn a_body_that_breaks_off_is_not_written() {
 
 /// One watcher that did not read its answer kept all the others from theirs, for ever.
 fn who_does_not_read_holds_up_nobody() {
-    let (server, store) = serve(|options| options.workers = 1);
+    let (server, _store) = serve(|options| options.workers = 1);
     let ask = |target: &str| {
         let mut raw = Raw::connect(server.address());
         raw.send(&format!("GET /v2/keys/{target} HTTP/1.1\r\nHost: x\r\n\r\n"));

@@ -26,11 +26,13 @@ pub struct EtcdOptions {
     pub v2: bool,
     /// TLS for clients; members of a cluster speak plainly among themselves. Defaults to none.
     pub tls: Option<ServerTls>,
+    /// More of its own arguments, each in one word with its value. Defaults to none.
+    pub arguments: Vec<String>,
 }
 
 impl Default for EtcdOptions {
     fn default() -> Self {
-        Self { listen: Ipv4Addr::LOCALHOST.into(), v2: true, tls: None }
+        Self { listen: Ipv4Addr::LOCALHOST.into(), v2: true, tls: None, arguments: Vec::new() }
     }
 }
 
@@ -102,6 +104,7 @@ impl Etcd {
         if options.tls.as_ref().is_some_and(|tls| tls.asks_clients) {
             arguments.push("--client-cert-auth".into());
         }
+        arguments.extend(options.arguments.iter().map(OsString::from));
         let program = on_the_path("etcd").unwrap_or_else(|| PathBuf::from("etcd"));
         let process = Process::new(program, arguments, directory.path().join("etcd.log"));
         Ok(Self { process, address, endpoint, metrics, _directory: directory })

@@ -59,6 +59,9 @@ struct Connection {
     pumps: [JoinHandle<()>; 2],
 }
 
+/// How many other ports are tried.
+const OTHER_PORTS: usize = 4;
+
 impl Proxy {
     /// Starts one on 127.0.0.1 that passes everything to `upstream`.
     ///
@@ -77,7 +80,16 @@ impl Proxy {
     pub fn start_on(listen: IpAddr, upstream: SocketAddr) -> io::Result<Self> {
         let state = State { mode: Mode::Refuse, connections: Vec::new(), bytes: 0, requests: Vec::new() };
         let shared = Arc::new(Shared { upstream, state: Mutex::new(state) });
-        let proxy = Self { address: free_address(listen)?, shared, listening: Mutex::new(None) };
+        let mut proxy = Self { address: free_address(listen)?, shared, listening: Mutex::new(None) };
+        // Tests of another process may take the port between the look at it and its use.
+        for _ in 0..OTHER_PORTS {
+            match proxy.set(Mode::Pass) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    proxy.address = free_address(listen)?
+                }
+                set => return set.map(|()| proxy),
+            }
+        }
         proxy.set(Mode::Pass)?;
         Ok(proxy)
     }
