@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import datetime
 
-from . import address, certificate, privileges, stores
+from . import address, certificate, privileges, run_patroni, store_tls, stores
 from .configuration import PRIVATE_DIRECTORY, SOCKET_DIRECTORY, patroni_configuration
 from .files import as_yaml, write_atomically
 from .post_bootstrap import write_plan
@@ -39,8 +39,15 @@ def main() -> int:
         log(f"error: {error}")
         return EXIT_CONFIGURATION
     privileges.become_postgres()
+    try:
+        tls = store_tls.write_files(PRIVATE_DIRECTORY, secrets.store_tls) if settings.store_by_tls else None
+        context = store_tls.client_context(tls) if tls else None
+    except SettingsError as error:
+        log(f"error: {error}")
+        return EXIT_CONFIGURATION
 
-    read = stores.reader(settings.store_engine, settings.store_endpoints, secrets.store)
+    transport = stores.http_transport(context)
+    read = stores.reader(settings.store_engine, settings.store_endpoints, secrets.store, transport)
     kept = address.load_kept(ADDRESS_FILE, settings.registry_key)
     found = address.await_address(read, settings.registry_key, kept, time.monotonic, time.sleep, log)
     if found != kept:
@@ -49,11 +56,13 @@ def main() -> int:
 
     cert, key = certificate.ensure_certificate(CERTIFICATE_DIRECTORY, settings.name)
     write_plan(settings, secrets)
-    configuration = patroni_configuration(settings, secrets, found, cert, key)
+    configuration = patroni_configuration(settings, secrets, found, cert, key, tls)
     write_atomically(CONFIGURATION_FILE, as_yaml(configuration), 0o600)
     # Back to what a process starts with: Patroni sets up its own.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+    if settings.store_engine in run_patroni.ADAPTED:
+        os.execv(sys.executable, [sys.executable, "-m", "patroni_node.run_patroni", CONFIGURATION_FILE])
     os.execv(PATRONI, [PATRONI, CONFIGURATION_FILE])
 
 

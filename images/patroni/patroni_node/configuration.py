@@ -5,11 +5,12 @@ Who may connect how is decided in `access_rules`; README.md says why it is so.
 
 import hashlib
 import hmac
-from typing import Any
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from .address import Address
 from .settings import Credentials, Secrets, Settings
+from .store_tls import TlsFiles
 
 DATA_DIRECTORY = "/data/postgresql"
 SOCKET_DIRECTORY = "/run/postgresql"
@@ -21,7 +22,12 @@ LOCAL_MAP = "node"
 
 
 def patroni_configuration(
-    settings: Settings, secrets: Secrets, address: Address, certificate: str, key: str
+    settings: Settings,
+    secrets: Secrets,
+    address: Address,
+    certificate: str,
+    key: str,
+    tls: Optional[TlsFiles] = None,
 ) -> dict[str, Any]:
     rewind = rewind_credentials(secrets)
     return {
@@ -33,7 +39,7 @@ def patroni_configuration(
             "connect_address": address.rest_api,
             "authentication": _pair(secrets.rest_api),
         },
-        **store_section(settings, secrets),
+        **store_section(settings, secrets, tls),
         "bootstrap": {
             "dcs": _cluster_settings(settings),
             "initdb": [
@@ -82,10 +88,10 @@ def patroni_configuration(
     }
 
 
-def store_section(settings: Settings, secrets: Secrets) -> dict[str, Any]:
+def store_section(settings: Settings, secrets: Secrets, tls: Optional[TlsFiles]) -> dict[str, Any]:
     urls = [urlsplit(endpoint) for endpoint in settings.store_endpoints]
     if settings.store_engine == "consul":
-        # Patroni talks to one Consul agent, which knows the others.
+        # Patroni's setting takes one Consul agent; `consul_client` gives it the others.
         section: dict[str, Any] = {"host": urls[0].netloc, "scheme": urls[0].scheme}
         if secrets.store:
             section["token"] = secrets.store.password
@@ -93,6 +99,12 @@ def store_section(settings: Settings, secrets: Secrets) -> dict[str, Any]:
         section = {"hosts": [url.netloc for url in urls], "protocol": urls[0].scheme}
         if secrets.store:
             section.update(_pair(secrets.store))
+    if tls:
+        section["cacert"] = tls.ca
+        if settings.store_engine == "consul":
+            section["verify"] = True
+        if tls.cert:
+            section.update(cert=tls.cert, key=tls.key)
     return {settings.store_engine: section}
 
 

@@ -15,6 +15,7 @@ ENGINES = ("etcd", "etcd3", "consul")
 
 # Role and database names go into pg_hba.conf, pgpass and SQL. This subset means the same in all of them.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,62}")
+_NODE = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
 
@@ -30,6 +31,15 @@ class Credentials:
 
 
 @dataclass(frozen=True)
+class StoreTls:
+    """PEM texts. No `ca` means the system's roots; `cert` and `key` are there together or not at all."""
+
+    ca: Optional[str]
+    cert: Optional[str]
+    key: Optional[str] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Secrets:
     superuser: Credentials
     replication: Credentials
@@ -37,6 +47,7 @@ class Secrets:
     app: Credentials
     rest_api: Credentials
     store: Optional[Credentials]
+    store_tls: Optional[StoreTls]
     rewind: Optional[Credentials]
 
 
@@ -55,6 +66,8 @@ class Settings:
     name: str
     store_engine: str
     store_endpoints: tuple[str, ...]
+    # The name of the catalog node that this instance's Consul sessions belong to; None is the agent's own node.
+    store_session_node: Optional[str]
     registry_key: str
     timing: Timing
     synchronous: bool
@@ -62,6 +75,10 @@ class Settings:
     maximum_lag_on_failover: int
     postgresql_parameters: Mapping[str, Any]
     postgresql_major: int
+
+    @property
+    def store_by_tls(self) -> bool:
+        return urlsplit(self.store_endpoints[0]).scheme == "https"
 
 
 def parse_settings(environment: Mapping[str, str]) -> Settings:
@@ -71,12 +88,18 @@ def parse_settings(environment: Mapping[str, str]) -> Settings:
     registry_key = _required(environment, "BROKER_REGISTRY_KEY")
     if not registry_key.startswith("/"):
         raise SettingsError(f"BROKER_REGISTRY_KEY: {registry_key!r} does not start with /")
+    session_node = environment.get("BROKER_STORE_SESSION_NODE", "").strip() or None
+    if session_node and engine != "consul":
+        raise SettingsError("BROKER_STORE_SESSION_NODE: only Consul has sessions")
+    if session_node and not _NODE.fullmatch(session_node):
+        raise SettingsError(f"BROKER_STORE_SESSION_NODE: {session_node!r} is not 1 to 128 of A-Z a-z 0-9 . _ ~ -")
     wishes = _wishes(environment.get("BROKER_SETTINGS", "") or "{}")
     return Settings(
         scope=_segment(environment, "PATRONI_SCOPE"),
         name=_segment(environment, "PATRONI_NAME"),
         store_engine=engine,
         store_endpoints=_endpoints(_required(environment, "BROKER_STORE_ENDPOINTS")),
+        store_session_node=session_node,
         registry_key=registry_key.rstrip("/"),
         timing=_timing(wishes),
         synchronous=_wish(wishes, "synchronous", bool, False),
@@ -102,6 +125,7 @@ def parse_secrets(text: str) -> Secrets:
         app=_role(document, "app"),
         rest_api=_credentials(document, "rest_api"),
         store=_credentials(document, "store") if document.get("store") else None,
+        store_tls=_store_tls(document.get("store_tls")),
         rewind=_role(document, "rewind") if document.get("rewind") else None,
     )
     patronis = {"superuser": secrets.superuser, "replication": secrets.replication, "rewind": secrets.rewind}
@@ -207,6 +231,24 @@ def _credentials(document: Mapping[str, Any], name: str) -> Credentials:
     if not value["password"]:
         raise SettingsError(f"{SECRETS_FILE}: {name}.password is empty")
     return Credentials(value["username"], value["password"])
+
+
+def _store_tls(value: Any) -> Optional[StoreTls]:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise SettingsError(f"{SECRETS_FILE}: store_tls is not an object")
+    unknown = sorted(set(value) - {"ca", "cert", "key"})
+    if unknown:
+        raise SettingsError(f"{SECRETS_FILE}: store_tls: unknown: {', '.join(unknown)}")
+    for part, text in value.items():
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            raise SettingsError(f"{SECRETS_FILE}: store_tls.{part} is neither PEM text nor null")
+    tls = StoreTls(value.get("ca"), value.get("cert"), value.get("key"))
+    if (tls.cert is None) != (tls.key is None):
+        there, missing = ("key", "cert") if tls.cert is None else ("cert", "key")
+        raise SettingsError(f"{SECRETS_FILE}: store_tls.{missing} is missing, where store_tls.{there} is given")
+    return tls if tls.ca or tls.cert else None
 
 
 def _role(document: Mapping[str, Any], name: str) -> Credentials:

@@ -6,6 +6,7 @@ happens is `StoreUnavailable`: "the store is down" is never "the key is absent".
 
 import base64
 import json
+import ssl
 import urllib.error
 import urllib.request
 from typing import Any, Callable, Mapping, Optional, Sequence
@@ -14,6 +15,7 @@ from urllib.parse import quote
 from .settings import Credentials
 
 REQUEST_TIMEOUT_S = 3.0
+_JSON = {"Content-Type": "application/json"}
 
 Reader = Callable[[str], Optional[str]]
 # (method, url, headers, body) to (status, body). Raises OSError if there is no answer. Tests put their own here.
@@ -25,17 +27,16 @@ class StoreUnavailable(Exception):
 
 
 def reader(
-    engine: str, endpoints: Sequence[str], credentials: Optional[Credentials], transport: Optional[Transport] = None
+    engine: str, endpoints: Sequence[str], credentials: Optional[Credentials], transport: Transport
 ) -> Reader:
     """A reader that asks the endpoints in turn until one answers."""
-    read_from = {"etcd": _read_etcd_v2, "etcd3": _read_etcd_v3, "consul": _read_consul}[engine]
-    chosen = transport or _http
+    read_from = {"etcd": _read_etcd_v2, "etcd3": _EtcdV3(), "consul": _read_consul}[engine]
 
     def read(key: str) -> Optional[str]:
         reasons = []
         for endpoint in endpoints:
             try:
-                return read_from(chosen, endpoint, credentials, key)
+                return read_from(transport, endpoint, credentials, key)
             except (OSError, ValueError, KeyError, TypeError, StoreUnavailable) as error:
                 reasons.append(f"{endpoint}: {_reason(error)}")
         raise StoreUnavailable("; ".join(reasons))
@@ -56,19 +57,41 @@ def _read_etcd_v2(transport: Transport, endpoint: str, credentials: Optional[Cre
     return _json(status, body)["node"]["value"]
 
 
-def _read_etcd_v3(transport: Transport, endpoint: str, credentials: Optional[Credentials], key: str) -> Optional[str]:
-    headers = {"Content-Type": "application/json"}
-    if credentials:
-        login = {"name": credentials.username, "password": credentials.password}
-        status, body = transport("POST", f"{endpoint}/v3/auth/authenticate", headers, json.dumps(login).encode())
-        headers["Authorization"] = _json(status, body)["token"]
-    question = {"key": base64.b64encode(key.encode()).decode()}
-    status, body = transport("POST", f"{endpoint}/v3/kv/range", headers, json.dumps(question).encode())
-    answer = _json(status, body)
-    if "header" not in answer:
-        raise StoreUnavailable("not an answer of etcd")
-    entries = answer.get("kvs") or []
-    return base64.b64decode(entries[0].get("value", "")).decode() if entries else None
+class _EtcdV3:
+    """Keeps its token: each login costs etcd a password hash, and a node that waits looks twice a second."""
+
+    def __init__(self) -> None:
+        self._token: Optional[str] = None
+
+    def __call__(
+        self, transport: Transport, endpoint: str, credentials: Optional[Credentials], key: str
+    ) -> Optional[str]:
+        had_token = self._token is not None
+        if credentials and not had_token:
+            self._log_in(transport, endpoint, credentials)
+        status, body = self._range(transport, endpoint, key)
+        if credentials and had_token and status in (400, 401, 403):
+            # The token may have expired, or etcd has started anew and forgotten it.
+            self._log_in(transport, endpoint, credentials)
+            status, body = self._range(transport, endpoint, key)
+        if status != 200:
+            self._token = None
+        answer = _json(status, body)
+        if "header" not in answer:
+            raise StoreUnavailable("not an answer of etcd")
+        entries = answer.get("kvs") or []
+        return base64.b64decode(entries[0].get("value", "")).decode() if entries else None
+
+    def _log_in(self, transport: Transport, endpoint: str, credentials: Credentials) -> None:
+        self._token = None
+        login = json.dumps({"name": credentials.username, "password": credentials.password}).encode()
+        status, body = transport("POST", f"{endpoint}/v3/auth/authenticate", _JSON, login)
+        self._token = _json(status, body)["token"]
+
+    def _range(self, transport: Transport, endpoint: str, key: str) -> tuple[int, bytes]:
+        headers = {**_JSON, "Authorization": self._token} if self._token else _JSON
+        question = json.dumps({"key": base64.b64encode(key.encode()).decode()}).encode()
+        return transport("POST", f"{endpoint}/v3/kv/range", headers, question)
 
 
 def _read_consul(transport: Transport, endpoint: str, credentials: Optional[Credentials], key: str) -> Optional[str]:
@@ -94,13 +117,21 @@ def _reason(error: Exception) -> str:
     return "an answer that makes no sense"
 
 
-def _http(method: str, url: str, headers: Mapping[str, str], body: Optional[bytes]) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
+def http_transport(context: Optional[ssl.SSLContext]) -> Transport:
+    """The real one; with a context where the endpoints are https."""
     # The store is a neighbour: a proxy for the way out does not lead to it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=REQUEST_TIMEOUT_S) as response:
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if context:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    opener = urllib.request.build_opener(*handlers)
+
+    def send(method: str, url: str, headers: Mapping[str, str], body: Optional[bytes]) -> tuple[int, bytes]:
+        request = urllib.request.Request(url, data=body, headers=dict(headers), method=method)
+        try:
+            with opener.open(request, timeout=REQUEST_TIMEOUT_S) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    return send

@@ -6,6 +6,7 @@ from patroni_node.configuration import patroni_configuration, rewind_credentials
 from patroni_node.files import as_yaml
 from patroni_node.post_bootstrap import identifier, literal, statements
 from patroni_node.settings import parse_secrets, parse_settings
+from patroni_node.store_tls import TlsFiles
 
 from .test_settings import ENVIRONMENT, SECRETS
 
@@ -40,8 +41,22 @@ class Configuration(unittest.TestCase):
             store = password and {"username": "u", "password": password}
             with self.subTest(engine):
                 settings = parse_settings({**ENVIRONMENT, **environment})
-                section = store_section(settings, parse_secrets(json.dumps({**SECRETS, "store": store})))
+                section = store_section(settings, parse_secrets(json.dumps({**SECRETS, "store": store})), None)
                 self.assertEqual(section, expected)
+
+    def test_store_sections_by_tls(self):
+        files = {"cacert": "/ca", "cert": "/cert", "key": "/key"}
+        rows = [
+            ("etcd", TlsFiles("/ca"), {"hosts": ["a:1"], "protocol": "https", "cacert": "/ca"}),
+            ("etcd3", TlsFiles("/ca", "/cert", "/key"), {"hosts": ["a:1"], "protocol": "https", **files}),
+            ("consul", TlsFiles("/ca", "/cert", "/key"), {"host": "a:1", "scheme": "https", "verify": True, **files}),
+        ]
+        for engine, tls, expected in rows:
+            environment = {"BROKER_STORE_ENGINE": engine, "BROKER_STORE_ENDPOINTS": "https://a:1"}
+            with self.subTest(engine):
+                settings = parse_settings({**ENVIRONMENT, **environment})
+                section = store_section(settings, parse_secrets(json.dumps(SECRETS)), tls)
+                self.assertEqual(section, {engine: expected})
 
     def test_the_superuser_is_refused_before_anyone_is_let_in(self):
         rules = configuration()["postgresql"]["pg_hba"]

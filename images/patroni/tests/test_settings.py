@@ -1,7 +1,7 @@
 import json
 import unittest
 
-from patroni_node.settings import SettingsError, Timing, parse_secrets, parse_settings
+from patroni_node.settings import SettingsError, StoreTls, Timing, parse_secrets, parse_settings
 
 ENVIRONMENT = {
     "PATRONI_SCOPE": "b1",
@@ -35,6 +35,17 @@ class Environment(unittest.TestCase):
         settings = parse_settings({**ENVIRONMENT, "BROKER_STORE_ENDPOINTS": "http://a:1/, http://b:2,"})
         self.assertEqual(settings.store_endpoints, ("http://a:1", "http://b:2"))
 
+    def test_session_node(self):
+        self.assertIsNone(parse_settings(ENVIRONMENT).store_session_node)
+        consul = {"BROKER_STORE_ENGINE": "consul", "BROKER_STORE_SESSION_NODE": "pb-b1"}
+        self.assertEqual(parse_settings({**ENVIRONMENT, **consul}).store_session_node, "pb-b1")
+
+    def test_tls_goes_by_the_endpoints(self):
+        for endpoint, expected in (("http://a:1", False), ("https://a:1", True), ("HTTPS://a:1", True)):
+            with self.subTest(endpoint):
+                settings = parse_settings({**ENVIRONMENT, "BROKER_STORE_ENDPOINTS": endpoint})
+                self.assertEqual(settings.store_by_tls, expected)
+
     def test_refused(self):
         rows = [
             ({"PATRONI_SCOPE": ""}, "PATRONI_SCOPE is not set"),
@@ -47,6 +58,8 @@ class Environment(unittest.TestCase):
             ({"BROKER_STORE_ENDPOINTS": ","}, "names no endpoint"),
             ({"BROKER_STORE_ENDPOINTS": "http://u:p@a:1"}, "secrets file"),
             ({"BROKER_STORE_ENDPOINTS": "http://a:1,https://b:1"}, "side by side"),
+            ({"BROKER_STORE_SESSION_NODE": "pb-b1"}, "only Consul"),
+            ({"BROKER_STORE_ENGINE": "consul", "BROKER_STORE_SESSION_NODE": "a b"}, "BROKER_STORE_SESSION_NODE"),
             ({"BROKER_REGISTRY_KEY": "postgresql-patroni/x"}, "does not start with /"),
             ({"BROKER_SETTINGS": "{"}, "not JSON"),
             ({"BROKER_SETTINGS": "[]"}, "not a JSON object"),
@@ -71,6 +84,19 @@ class SecretsFile(unittest.TestCase):
         self.assertIsNone(secrets.store)
         self.assertIsNone(secrets.rewind)
 
+    def test_store_tls(self):
+        rows = [
+            (None, None),
+            ({}, None),
+            ({"ca": None, "cert": None, "key": None}, None),
+            ({"ca": "A"}, StoreTls("A", None, None)),
+            ({"cert": "C", "key": "K"}, StoreTls(None, "C", "K")),
+        ]
+        for given, expected in rows:
+            with self.subTest(given):
+                self.assertEqual(parse_secrets(json.dumps({**SECRETS, "store_tls": given})).store_tls, expected)
+        self.assertNotIn("hush", repr(StoreTls("A", "C", "hush")))
+
     def test_no_representation_shows_a_password(self):
         secrets = parse_secrets(json.dumps({**SECRETS, "app": {"username": "u", "password": "hush"}}))
         self.assertNotIn("hush", f"{secrets} {secrets!r}")
@@ -78,6 +104,12 @@ class SecretsFile(unittest.TestCase):
     def test_refused_without_showing_a_value(self):
         rows = [
             ({"app": None}, "app is missing"),
+            ({"store_tls": "hush"}, "store_tls is not an object"),
+            ({"store_tls": {"cacert": "hush"}}, "store_tls: unknown: cacert"),
+            ({"store_tls": {"ca": 7}}, "store_tls.ca is neither"),
+            ({"store_tls": {"ca": ""}}, "store_tls.ca is neither"),
+            ({"store_tls": {"cert": "hush"}}, "store_tls.key is missing"),
+            ({"store_tls": {"key": "hush"}}, "store_tls.cert is missing"),
             ({"app": {"username": "u"}}, "app.password is missing"),
             ({"app": {"username": "u", "password": ""}}, "app.password is empty"),
             ({"app": {"username": "u", "password": "hush\n"}}, "line break"),

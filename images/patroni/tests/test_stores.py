@@ -13,7 +13,7 @@ def encoded(text):
 
 
 class Network:
-    """Answers by URL, and remembers what it was asked."""
+    """Answers by URL, always the same or one answer after the other, and remembers what it was asked."""
 
     def __init__(self, answers):
         self.answers = answers
@@ -24,6 +24,8 @@ class Network:
         answer = self.answers.get(url)
         if answer is None:
             raise OSError("connection refused")
+        if isinstance(answer, list):
+            answer = answer.pop(0)
         status, document = answer
         return status, document if isinstance(document, bytes) else json.dumps(document).encode()
 
@@ -59,6 +61,17 @@ class Readers(unittest.TestCase):
         self.assertEqual(asked[1][2]["Authorization"], "t")
         asked = self.check("consul", {CONSUL: (404, b"")}, None, credentials)
         self.assertEqual(asked[0][2]["X-Consul-Token"], "pass")
+
+    # Each login is a password hash to etcd; a crowd of waiting nodes must not make it compute them twice a second.
+    def test_a_token_is_kept_until_it_is_refused(self):
+        network = Network({LOGIN: (200, {"token": "t1"}), RANGE: (200, {"header": {}})})
+        read = reader("etcd3", ["http://s:1"], Credentials("user", "pass"), network)
+        read(KEY), read(KEY)
+        self.assertEqual([url for _, url, _, _ in network.asked], [LOGIN, RANGE, RANGE])
+
+        network.answers[RANGE] = [(401, {"error": "etcdserver: invalid auth token"}), (200, {"header": {}})]
+        self.assertIsNone(read(KEY))
+        self.assertEqual([url for _, url, _, _ in network.asked[3:]], [RANGE, LOGIN, RANGE])
 
     def test_down_is_never_absent(self):
         rows = [
