@@ -155,7 +155,7 @@ fn every_problem_at_once() {
     refused(
         &[
             ("listen = \"127.0.0.1:3000\"", "listen = \"localhost\""),
-            ("engine = \"embedded\"", "engine = \"etcd-v3\""),
+            ("engine = \"embedded\"", "engine = \"etcd\""),
             ("docker = \"unix:///var/run/docker.sock\"", "docker = \"docker.sock\""),
             ("guid = \"c2\"", "guid = \"a/b\""),
             ("driver = \"patroni\"", "driver = \"mysql\""),
@@ -163,7 +163,7 @@ fn every_problem_at_once() {
         ],
         &[
             "broker.listen: must be an IP address and a port",
-            "storage.engine: is not in this version",
+            "storage.engine: must be \"embedded\", ",
             "cells[0].docker: must be \"unix:///path/to/docker.sock\" or \"tcp://host:port\"",
             "cells[1].guid: a cell's guid must be",
             "services[0].driver: must be \"patroni\"",
@@ -226,8 +226,19 @@ fn a_password_may_come_from_a_file_or_the_environment() {
 
 #[test]
 fn the_store() {
-    refused(&[("engine = \"embedded\"", "engine = \"redis\"")], &["storage.engine: must be"]);
-    refused(&[("engine = \"embedded\"", "engine = \"consul\"")], &["storage.engine: is not in this version"]);
+    let engine = |name: &str, expected: &str| {
+        refused(&[("engine = \"embedded\"", &format!("engine = \"{name}\""))], &[expected]);
+    };
+    const WANTED: &str = "storage.engine: must be \"embedded\", \"etcd-v2\", \"etcd-v3\" or \"consul\", not";
+    engine("redis", &format!("{WANTED} \"redis\""));
+    engine("etcd", &format!("{WANTED} \"etcd\"; do you mean \"etcd-v2\" or \"etcd-v3\"?"));
+    engine("etcd3", &format!("{WANTED} \"etcd3\"; do you mean \"etcd-v3\"?"));
+    engine("ETCD_V2", &format!("{WANTED} \"ETCD_V2\"; do you mean \"etcd-v2\"?"));
+    engine("Consul", &format!("{WANTED} \"Consul\"; do you mean \"consul\"?"));
+    refused(
+        &[("path = \"data\"", "path = \"data\"\nadministrator = { username = \"root\" }")],
+        &["storage.administrator: is not in this version: every container gets the broker's own rights"],
+    );
     refused(&[("path = \"data\"\n", "")], &["storage.path: is required"]);
     refused(&[("listen = \"172.17.0.1:4001\"\n", "")], &["storage.listen: is required"]);
     refused(&[("password = \"hunter3\"\n", "")], &["storage.password: is required"]);
@@ -248,37 +259,6 @@ fn the_store() {
         &["storage.listen: containers cannot reach 127.0.0.1:4001"],
     );
     warned(&[("172.17.0.1:4001\"", "127.0.0.1:4001\"\nadvertise = \"http://db.example:80\"")], &[]);
-
-    let etcd = |endpoints: &str| {
-        let lines =
-            "engine = \"embedded\"\npath = \"data\"\nlisten = \"172.17.0.1:4001\"\npassword = \"hunter3\"";
-        changed(&[(lines, &format!("engine = \"etcd-v2\"\n{endpoints}"))])
-    };
-    let check = |endpoints: &str, expected: &str| {
-        let found = match parse(&etcd(endpoints)) {
-            Ok(loaded) => format!("{:?}", loaded.config.storage),
-            Err(ConfigError::Invalid { problems, .. }) => lines(&problems).join("\n"),
-            Err(other) => other.to_string(),
-        };
-        assert!(found.starts_with(expected), "{endpoints}\n  expected {expected}\n  found {found}");
-    };
-    check(
-        "endpoints = [\"http://10.0.0.2:4001/\", \"http://[fd00::1]:4001\"]",
-        "EtcdV2 { endpoints: [\"http://10.0.0.2:4001\", \"http://[fd00::1]:4001\"], credentials: None }",
-    );
-    check(
-        "endpoints = [\"http://etcd:1\"]\nusername = \"root\"\npassword = \"x\"",
-        "EtcdV2 { endpoints: [\"http://etcd:1\"], credentials: Some(Credentials { username: \"root\", password: \
-         <redacted> }) }",
-    );
-    check("", "storage.endpoints: at least one URL is required");
-    check("endpoints = [\"etcd:4001\", 3]", "storage.endpoints[1]: must be a text");
-    check("endpoints = [\"http://root:pw@etcd:4001\"]", "storage.endpoints[0]: must be a URL");
-    check(
-        "endpoints = [\"http://etcd:1\"]\npassword = \"x\"",
-        "storage.username: is required beside a password",
-    );
-    check("endpoints = [\"http://etcd:1\"]\nusername = \"x\"", "storage.password: is required");
 }
 
 #[test]

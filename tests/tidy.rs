@@ -29,7 +29,8 @@ const IMPORTS: [(&str, &[&str]); 15] = [
             "storage",
         ],
     ),
-    ("config", &["model"]),
+    // Of storage no more than what certificates, keys and tokens must be.
+    ("config", &["model", "storage"]),
     // Of storage no more than its errors, which become statuses, and what both HTTP doors need around `tiny_http`.
     ("api", &["broker", "model", "storage"]),
     ("broker", &["services", "state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),

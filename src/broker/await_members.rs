@@ -128,6 +128,7 @@ impl Task<'_> {
         if driver.first_start(self.record)?.is_some_and(|start| start.by.as_ref() == Some(&node.node_id)) {
             driver.clear_failed_start(self.record)?;
         }
+        self.admit()?;
         Ok(make_container(cell, &spec, false))
     }
 

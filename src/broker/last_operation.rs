@@ -31,7 +31,13 @@ impl Core {
         let (done, all) = (operation.done, operation.steps.len());
         match (&operation.failure, operation.kind) {
             (Some(failure), _) => Ok(format!("cleaning up ({done} of {all} steps) after: {failure}")),
-            (None, OperationKind::Provision) => self.describe_members(record),
+            (None, OperationKind::Provision) if operation.description.is_empty() => {
+                self.describe_members(record)
+            }
+            // What a step waits for.
+            (None, OperationKind::Provision) => {
+                Ok(format!("{}: {}", self.describe_members(record)?, operation.description))
+            }
             (None, OperationKind::Deprovision) if operation.description.is_empty() => {
                 Ok(format!("removing ({done} of {all} steps)"))
             }

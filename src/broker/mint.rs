@@ -24,4 +24,8 @@ impl Mint for RandomMint {
     fn password(&self) -> Secret {
         Secret::new(Alphanumeric.sample_string(&mut rand::rng(), PASSWORD_LEN))
     }
+
+    fn token(&self) -> Secret {
+        Secret::new(Uuid::new_v4().to_string())
+    }
 }

@@ -21,6 +21,7 @@ mod pass_over;
 mod pending;
 mod perform;
 mod provision;
+mod reap_guests;
 mod request;
 mod step_error;
 mod worker;

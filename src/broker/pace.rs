@@ -9,7 +9,7 @@ pub struct Pace {
     pub scan_every: Duration,
     /// How often containers owed for removal are tried again. Defaults to 10 s.
     pub sweep_every: Duration,
-    /// How often claims are compared with records. Defaults to 10 min.
+    /// How often claims, and the store's guests, are compared with records. Defaults to 10 min.
     pub reap_every: Duration,
     /// How old a note of a pending operation must be before it is taken for a leftover: longer than a request takes
     /// from its note to its record. Defaults to 60 s.

@@ -1,5 +1,5 @@
 //! Looks for what somebody began and nobody goes on with: operations whose performer has died, containers owed for
-//! removal, claims that no record speaks for. At start and ever after.
+//! removal, claims and guests that no record speaks for. At start and ever after.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,6 +65,9 @@ fn run(core: &Core, stopped: &Receiver<()>) {
         }
         if reaps && let Err(error) = core.ports.reap(&core.instances) {
             warn!("claims cannot be compared with records: {error}");
+        }
+        if reaps && let Err(error) = core.reap_guests() {
+            warn!("the store's guests cannot be compared with records: {error}");
         }
         if sweeps {
             sweep = now + pace.sweep_every;

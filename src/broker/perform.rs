@@ -27,7 +27,10 @@ impl Task<'_> {
             Step::AwaitRoute => self.await_route(),
             Step::RemoveNode { node, cell } => self.remove_node(node, cell),
             Step::ForgetMembers => {
-                self.core.driver_of(self.record).forget(self.record)?;
+                let driver = self.core.driver_of(self.record);
+                // First, so that a container that is owed for removal and runs yet writes nothing any more.
+                driver.dismiss(instance).map_err(at_the_door)?;
+                driver.forget(self.record)?;
                 Ok(self.core.delete_under(&keys::nodes(instance))?)
             }
             Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
@@ -60,6 +63,7 @@ impl Task<'_> {
 
     fn add_node(&self, node: &NodeId, guid: &CellGuid) -> Result<(), StepError> {
         let spec = self.spec(node)?;
+        self.admit()?;
         let backend = keys::backend(&self.record.instance_id, node);
         self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
         let holds_data = self.core.driver_of(self.record).holds_data(self.record)?;
@@ -68,6 +72,12 @@ impl Task<'_> {
             let may_exist = matches!(reason, CellError::NoAnswer { .. });
             StepError::PassOver { node: node.clone(), may_exist, reason }
         })
+    }
+
+    /// Lets the containers into the store with the rights that the record's nodes need now.
+    pub(super) fn admit(&self) -> Result<(), StepError> {
+        let plan = self.core.plan_of(self.record)?;
+        self.core.driver_of(self.record).admit(plan, self.record).map_err(at_the_door)
     }
 
     /// The container of one of the record's nodes.
@@ -90,6 +100,16 @@ impl Task<'_> {
             self.core.ports.release_on_cell(guid, instance, port.host)?;
         }
         Ok(())
+    }
+}
+
+/// Who lets guests in may be away while the store goes on: then the operation has a deadline all the same, and says what
+/// it waits for.
+fn at_the_door(error: StoreError) -> StepError {
+    match error {
+        StoreError::Conflict => StepError::Store(error),
+        StoreError::Corrupt { reason } => StepError::Failed(format!("the store's access control: {reason}")),
+        error => StepError::Later(format!("the store's access control: {error}")),
     }
 }
 

@@ -122,7 +122,7 @@ impl Core {
         service: &Service,
         plan: &Plan,
     ) -> InstanceRecord {
-        let credentials = driver.mint_credentials(&*self.mint);
+        let credentials = driver.mint_credentials(&request.instance, &*self.mint);
         InstanceRecord {
             format: FORMAT,
             write_id: String::new(),
@@ -137,6 +137,7 @@ impl Core {
             app_credentials: credentials.app,
             replication_credentials: credentials.replication,
             rest_credentials: credentials.rest,
+            store_credentials: credentials.store,
             allocated_port: None,
             nodes: Vec::new(),
             parameters: request.parameters.clone(),

@@ -3,6 +3,7 @@
 
 mod broker;
 mod check_config;
+mod guests;
 mod kv;
 mod output;
 mod service_status;
@@ -95,11 +96,12 @@ enum Parsed {
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
-    let arguments: Vec<String> = arguments
+    let mut arguments: Vec<String> = arguments
         .into_iter()
         .skip(1)
         .map(|raw| raw.into_string().map_err(|raw| format!("not UTF-8: {}", raw.to_string_lossy())))
         .collect::<Result<_, _>>()?;
+    kv::name_stdin(&mut arguments);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let parsed = match Arguments::from_args(&["patroni-broker"], &arguments) {
         Ok(parsed) => parsed,
@@ -123,7 +125,7 @@ fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::CheckConfig(arguments) => check_config::run(&arguments, config),
         Command::ShowCells(arguments) => show_cells::run(&arguments, config),
         Command::ServiceStatus(arguments) => service_status::run(&arguments, config),
-        Command::Kv(arguments) => kv::run(arguments),
+        Command::Kv(arguments) => kv::run(arguments, config),
     }
 }
 
@@ -166,6 +168,17 @@ mod tests {
         check("kv serve --listen 127.0.0.1:0 --path data --no-auth", "run");
         check("kv serve --listen localhost --path data --no-auth", "usage");
         check("kv", "usage");
+        check("kv get", "usage");
+        check("kv get /a --output json", "run");
+        check("kv put /a - --ttl 3 --if-absent", "run");
+        check("kv put /a b --ttl -3", "usage");
+        check("kv put /a -- -3", "run");
+        check("kv get -", "usage");
+        check("kv rm /a --if-revision 3", "run");
+        check("kv ls", "run");
+        check("kv watch / --for 3", "run");
+        check("kv export / --without-patroni --output file", "run");
+        check("kv import - --into-non-empty", "run");
         check("--help", "Usage: patroni-broker [--config <file>] [--version] [<command>] [<args>]");
         check("--version", concat!("patroni-broker ", env!("CARGO_PKG_VERSION")));
         check("", "usage");

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use storage::embedded::http::{Access, Server, ServerOptions};
 use storage::embedded::{self, Embedded};
-use storage::remote::{self, Reach};
-use storage::{ClientAccess, EtcdV2, Store};
+use storage::remote::{self, InvalidReach, Reach, Unusable};
+use storage::{AccessControl, ClientAccess, Consul, EtcdV2, EtcdV3, Store, consul, etcd_v3};
 
 use super::Failure;
-use crate::config::{Credentials, StorageConfig};
+use super::guests::{GuestsShownAs, shown_as};
+use crate::config::{Credentials, Servers, StorageConfig};
 use crate::model::Secret;
 use crate::services::StoreAccess;
 
@@ -23,62 +24,119 @@ pub(super) struct OpenStore {
     pub(super) _server: Option<Server>,
 }
 
-/// Opens the embedded store and serves its API, or connects to the etcd and makes sure that it can be used.
+/// Opens the embedded store and serves its API, or connects to another one and makes sure that it can be used, and
+/// that guests can be let in where there is an administrator.
 pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
+    let StorageConfig::Embedded { path, listen, advertise, credentials } = config else {
+        let (store, shared) = connect(config)?;
+        let certificate = config.servers().and_then(|servers| servers.container_certificate.as_ref());
+        let guests = connect_guests(config)?.map(|guests| match certificate.cloned() {
+            Some(certificate) => Arc::new(GuestsShownAs { guests, certificate }) as Arc<dyn AccessControl>,
+            None => guests,
+        });
+        let access = StoreAccess { shared: shown_as(shared, certificate), guests };
+        return Ok(OpenStore { store, access, _server: None });
+    };
+    let store = Embedded::open(path, embedded::Options::default())
+        .map_err(|error| unusable(config, &error.to_string()))?;
+    let store = Arc::new(store);
+    let listener = TcpListener::bind(listen)
+        .map_err(|error| Failure::Failed(format!("storage.listen {listen}: {error}")))?;
+    let options = ServerOptions {
+        access: Access::Basic {
+            username: credentials.username.clone(),
+            password: credentials.password.expose().to_owned(),
+        },
+        advertise: vec![advertise.clone()],
+        ..ServerOptions::basic("", "")
+    };
+    let server = Server::start(Arc::clone(&store), listener, options)?;
+    let access = StoreAccess { shared: server.client_access(), guests: None };
+    Ok(OpenStore { store, access, _server: Some(server) })
+}
+
+/// The store as every other process reaches it: redb locks its file, so that the embedded one is reached through the
+/// process that serves it.
+pub(super) fn connect_store(config: &StorageConfig) -> Result<Arc<dyn Store>, Failure> {
+    connect(config).map(|(store, _)| store)
+}
+
+/// Connects and makes sure that the store can be used.
+fn connect(config: &StorageConfig) -> Result<(Arc<dyn Store>, ClientAccess), Failure> {
+    let reached = |error: InvalidReach| unusable(config, &error.to_string());
+    let checked = |error: Unusable| refused(config, &error);
     match config {
-        StorageConfig::Embedded { path, listen, advertise, credentials } => {
-            let store = Embedded::open(path, embedded::Options::default()).map_err(failed)?;
-            let store = Arc::new(store);
-            let listener = TcpListener::bind(listen)
-                .map_err(|error| Failure::Failed(format!("storage.listen {listen}: {error}")))?;
-            let options = ServerOptions {
-                access: Access::Basic {
-                    username: credentials.username.clone(),
-                    password: credentials.password.expose().to_owned(),
-                },
-                advertise: vec![advertise.clone()],
-                ..ServerOptions::basic("", "")
-            };
-            let server = Server::start(Arc::clone(&store), listener, options)?;
-            let access = store_access(server.client_access());
-            Ok(OpenStore { store, access, _server: Some(server) })
+        StorageConfig::Embedded { advertise, credentials, .. } => {
+            let reach = Reach::of(std::slice::from_ref(advertise));
+            let api = EtcdV2::connect(&reach, Some(user(credentials))).map_err(reached)?;
+            api.check().map_err(checked)?;
+            let access = api.client_access();
+            Ok((Arc::new(api), access))
         }
-        StorageConfig::EtcdV2 { endpoints, credentials } => {
-            let etcd = connect(endpoints, credentials.as_ref())?;
-            etcd.check().map_err(failed)?;
-            let access = store_access(etcd.client_access());
-            Ok(OpenStore { store: Arc::new(etcd), access, _server: None })
+        StorageConfig::EtcdV2 { servers, credentials } => {
+            let etcd = EtcdV2::connect(&reach(servers), credentials.as_ref().map(user)).map_err(reached)?;
+            etcd.check().map_err(checked)?;
+            let access = etcd.client_access();
+            Ok((Arc::new(etcd), access))
+        }
+        StorageConfig::EtcdV3 { servers, credentials, .. } => {
+            let etcd = EtcdV3::connect(&reach(servers), credentials.as_ref().map(user)).map_err(reached)?;
+            etcd.check().map_err(checked)?;
+            let access = etcd.client_access();
+            Ok((Arc::new(etcd), access))
+        }
+        StorageConfig::Consul { servers, token, .. } => {
+            let own = token.as_ref().map(|given| read_token(config, given)).transpose()?;
+            let consul = Consul::connect(&reach(servers), own).map_err(reached)?;
+            consul.check().map_err(checked)?;
+            let access = consul.client_access();
+            Ok((Arc::new(consul), access))
         }
     }
 }
 
-/// The store as every other process reaches it: redb locks its file, so that the embedded one is reached through the
-/// broker that serves it.
-pub(super) fn connect_store(config: &StorageConfig) -> Result<Arc<dyn Store>, Failure> {
-    let etcd = match config {
-        StorageConfig::Embedded { advertise, credentials, .. } => {
-            connect(std::slice::from_ref(advertise), Some(credentials))?
+/// Who lets each instance's containers in, where the configuration names an administrator.
+fn connect_guests(config: &StorageConfig) -> Result<Option<Arc<dyn AccessControl>>, Failure> {
+    let reached = |error: InvalidReach| unusable(config, &error.to_string());
+    let checked = |error: Unusable| unusable(config, &format!("storage.administrator: {error}"));
+    match config {
+        StorageConfig::EtcdV3 { servers, administrator: Some(administrator), .. } => {
+            let users = etcd_v3::Users::connect(&reach(servers), user(administrator)).map_err(reached)?;
+            users.check().map_err(checked)?;
+            Ok(Some(Arc::new(users)))
         }
-        StorageConfig::EtcdV2 { endpoints, credentials } => connect(endpoints, credentials.as_ref())?,
-    };
-    etcd.check().map_err(failed)?;
-    Ok(Arc::new(etcd))
+        StorageConfig::Consul { servers, administrator: Some(administrator), .. } => {
+            let token = read_token(config, administrator)?;
+            let policies = consul::Policies::connect(&reach(servers), token).map_err(reached)?;
+            policies.check().map_err(checked)?;
+            Ok(Some(Arc::new(policies)))
+        }
+        _ => Ok(None),
+    }
 }
 
-fn connect(endpoints: &[String], credentials: Option<&Credentials>) -> Result<EtcdV2, Failure> {
-    let credentials = credentials.map(|given| remote::Credentials {
-        username: given.username.clone(),
-        password: given.password.expose().to_owned(),
-    });
-    EtcdV2::connect(&Reach::of(endpoints), credentials).map_err(failed)
+fn reach(servers: &Servers) -> Reach {
+    Reach { tls: servers.tls.clone(), ..Reach::of(&servers.endpoints) }
 }
 
-fn store_access(access: ClientAccess) -> StoreAccess {
-    let ClientAccess { engine, endpoints, username, password, .. } = access;
-    let user = username.zip(password).map(|(username, password)| (username, Secret::new(password)));
-    StoreAccess { engine: engine.to_owned(), endpoints, user }
+fn user(given: &Credentials) -> remote::Credentials {
+    remote::Credentials { username: given.username.clone(), password: given.password.expose().to_owned() }
 }
 
-fn failed(error: impl std::fmt::Display) -> Failure {
-    Failure::Failed(error.to_string())
+fn read_token(config: &StorageConfig, given: &Secret) -> Result<consul::Token, Failure> {
+    consul::Token::parse(given.expose()).map_err(|error| unusable(config, &error.to_string()))
+}
+
+fn refused(config: &StorageConfig, error: &Unusable) -> Failure {
+    match (config, error) {
+        (StorageConfig::Embedded { advertise, .. }, Unusable::NobodyAnswers { .. }) => {
+            let reason = format!("{error}; the broker, or kv serve, must run and serve it at {advertise}");
+            unusable(config, &reason)
+        }
+        _ => unusable(config, &error.to_string()),
+    }
+}
+
+fn unusable(config: &StorageConfig, reason: &str) -> Failure {
+    Failure::Failed(format!("storage ({}): {reason}", config.engine()))
 }

@@ -1,13 +1,12 @@
 //! `[broker]`, `[routing]` and `[registrar]`.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Surroundings;
 use super::reader::Section;
+use super::secret::Source;
 use crate::model::{InstanceId, PortRange, Secret};
 
 /// The password of the documents and examples, which everybody knows.
@@ -56,7 +55,7 @@ pub struct RegistrarConfig {
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<BrokerConfig> {
     let listen = section.required("listen", socket);
     let username = section.required("username", username);
-    let password = password(section, surroundings, super::PASSWORD_VARIABLE);
+    let password = Source::password(super::PASSWORD_VARIABLE).read(section, surroundings);
     let bind_host = section.required("bind_host", host);
     let name = section.optional("name", "patroni-broker", |raw| {
         // The same characters as an id: it becomes a label and part of a key.
@@ -97,86 +96,6 @@ pub(super) fn read_registrar(section: &Section<'_>) -> RegistrarConfig {
     let enabled = section.flag("enabled", true);
     section.end();
     RegistrarConfig { enabled }
-}
-
-/// The password of a section: from the environment, else `password_file`, else `password`. The message of a problem
-/// never repeats it.
-pub(super) fn password(
-    section: &Section<'_>,
-    surroundings: Surroundings<'_>,
-    variable: &str,
-) -> Option<Secret> {
-    let (inline, file) = (section.text("password"), section.text("password_file"));
-    let from_environment = (surroundings.environment)(variable).filter(|password| !password.is_empty());
-    if section.has("password") && section.has("password_file") {
-        section.problem("password_file", "is given beside password: keep one of them");
-        return None;
-    }
-    let found = match (from_environment, file) {
-        (Some(password), _) => password,
-        (None, Some(file)) => return from_file(section, surroundings, file),
-        // A password of the wrong type was reported as such.
-        (None, None) if section.has("password") || section.has("password_file") => inline?.to_owned(),
-        (None, None) => {
-            let message = format!("is required; or give password_file, or set {variable}");
-            section.problem("password", message);
-            return None;
-        }
-    };
-    if let Err(problem) = check_password(&found) {
-        section.problem("password", problem);
-        return None;
-    }
-    Some(Secret::new(found))
-}
-
-fn from_file(section: &Section<'_>, surroundings: Surroundings<'_>, file: &str) -> Option<Secret> {
-    let path = surroundings.path(file);
-    match read_password_file(&path) {
-        Ok(found) => {
-            if found.everybody_reads {
-                section.warning("password_file", format!("{} can be read by everybody", path.display()));
-            }
-            Some(found.password)
-        }
-        Err(problem) => {
-            section.problem("password_file", problem);
-            None
-        }
-    }
-}
-
-/// What a password file holds.
-#[derive(Clone, Debug)]
-pub struct PasswordFile {
-    /// Its one line, without the line's end.
-    pub password: Secret,
-    /// Whether its permissions let everybody on the machine read it.
-    pub everybody_reads: bool,
-}
-
-/// Reads a file that holds a password and nothing else.
-///
-/// # Errors
-/// Says what is wrong with the file, without a word of what is in it.
-pub fn read_password_file(path: &Path) -> Result<PasswordFile, String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let text = fs::read_to_string(path).map_err(cannot)?;
-    let mode = fs::metadata(path).map_err(cannot)?.permissions().mode();
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    check_password(line).map_err(|problem| format!("{}: the password {problem}", path.display()))?;
-    Ok(PasswordFile { password: Secret::new(line), everybody_reads: mode & 0o004 != 0 })
-}
-
-fn check_password(password: &str) -> Result<(), &'static str> {
-    if password.is_empty() {
-        return Err("must not be empty");
-    }
-    if password.chars().any(char::is_control) {
-        return Err("must be one line without control characters");
-    }
-    Ok(())
 }
 
 /// Loudly: whoever reaches the address may order, and delete, databases.

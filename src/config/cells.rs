@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::broker::host;
 use super::reader::Section;
-use super::storage::host_and_port;
+use super::servers::host_and_port;
 use crate::model::{CellGuid, CellSite, DockerAddress, PortRange, TlsFiles};
 
 /// A cell of the broker with this name.

@@ -3,10 +3,13 @@
 //!
 //! - `reader`: the shape of the file: types, required fields, unknown fields; each mismatch is reported, none stops.
 //! - `broker`, `storage`, `cells`, `ports`, `catalog`: the meaning of each part.
+//! - `secret`, `servers`: what several parts have: passwords and tokens; endpoints and TLS.
 //!
 //! Relative paths in the file are relative to the directory of the file, so that a broker may be started from
-//! anywhere. The passwords of `[broker]` and `[storage]` come from the environment ([`PASSWORD_VARIABLE`],
-//! [`STORAGE_PASSWORD_VARIABLE`]) where it has them, else from `password_file`, else from `password`.
+//! anywhere. The passwords and tokens of `[broker]` and `[storage]` come from the environment ([`PASSWORD_VARIABLE`],
+//! [`STORAGE_PASSWORD_VARIABLE`] and those after it) where it has them, else from `password_file`, else from `password`.
+//!
+//! Of `storage` no more is used here than what certificates, keys and tokens must be.
 
 mod broker;
 mod catalog;
@@ -14,10 +17,14 @@ mod cells;
 mod ports;
 mod problem;
 mod reader;
+mod secret;
+mod servers;
 mod storage;
 
-pub use broker::{BrokerConfig, PasswordFile, RegistrarConfig, RoutingConfig, read_password_file};
+pub use broker::{BrokerConfig, RegistrarConfig, RoutingConfig};
 pub use problem::{ConfigError, Problem};
+pub use secret::{PasswordFile, read_password_file};
+pub use servers::Servers;
 pub use storage::{Credentials, StorageConfig};
 
 use std::path::{Path, PathBuf};
@@ -34,6 +41,12 @@ pub const CONFIG_VARIABLE: &str = "PATRONI_BROKER_CONFIG";
 pub const PASSWORD_VARIABLE: &str = "PATRONI_BROKER_PASSWORD";
 /// The password of `[storage]`; goes before what the file says.
 pub const STORAGE_PASSWORD_VARIABLE: &str = "PATRONI_BROKER_STORAGE_PASSWORD";
+/// The token of `[storage]` on Consul; goes before what the file says.
+pub const STORAGE_TOKEN_VARIABLE: &str = "PATRONI_BROKER_STORAGE_TOKEN";
+/// The password of `storage.administrator`; goes before what the file says.
+pub const ADMINISTRATOR_PASSWORD_VARIABLE: &str = "PATRONI_BROKER_STORAGE_ADMINISTRATOR_PASSWORD";
+/// The token of `storage.administrator` on Consul; goes before what the file says.
+pub const ADMINISTRATOR_TOKEN_VARIABLE: &str = "PATRONI_BROKER_STORAGE_ADMINISTRATOR_TOKEN";
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -74,7 +87,8 @@ pub fn file(named: Option<PathBuf>, environment: Environment<'_>) -> Result<Path
         .ok_or(ConfigError::NotNamed)
 }
 
-/// Reads and checks a file. Reads the password files and looks whether the TLS files are there.
+/// Reads and checks a file. Reads the password files and the store's certificates, and looks whether the cells' TLS files
+/// are there.
 ///
 /// # Errors
 /// Says everything that is wrong with it at once.

@@ -49,6 +49,14 @@ impl<'a> Section<'a> {
         self.value(name).is_some()
     }
 
+    /// Reports the field, where it is there, in words that say more than that it is no field here.
+    pub(super) fn misplaced(&self, name: &'static str, message: &str) {
+        if self.table.is_some_and(|table| table.contains_key(name)) {
+            self.known.borrow_mut().insert(name);
+            self.problem(name, message);
+        }
+    }
+
     fn value(&self, name: &'static str) -> Option<&'a Value> {
         self.known.borrow_mut().insert(name);
         self.table?.get(name)

@@ -12,4 +12,7 @@ pub trait Mint: Send + Sync {
 
     /// A password of letters and digits that nobody can guess.
     fn password(&self) -> Secret;
+
+    /// A password in the form of a random UUID in lower case, for who takes no other (Consul's tokens).
+    fn token(&self) -> Secret;
 }

@@ -78,15 +78,18 @@ fn next(store: &dyn Store, position: Option<Revision>) -> Result<Batch, StoreErr
     let Some(position) = position else { return everything(store) };
     // From the root, so that one revision stands for all that was seen.
     let changes = store.watch(&Key::root(), position, Deadline::after(WATCH))?;
+    // What was read after the watch is told once more at the most. From where it was read, a store that keeps no history
+    // could not go on where others write meanwhile: it remembers where its watches ended.
+    let everything = || Ok(Batch { revision: changes.revision, ..everything(store)? });
     let keys = match changes.what {
         Changed::Keys(keys) if keys.len() <= MANY => keys,
-        Changed::Keys(_) | Changed::Resync => return everything(store),
+        Changed::Keys(_) | Changed::Resync => return everything(),
     };
     let mut updates = Vec::new();
     for key in keys {
         match Meaning::of(&key) {
             Meaning::Foreign => {}
-            Meaning::Above if key == Key::root() => return everything(store),
+            Meaning::Above if key == Key::root() => return everything(),
             Meaning::Above => {
                 let entries = store.list(&key)?.entries;
                 updates.push(Update::All(key, entries));
@@ -110,4 +113,72 @@ fn everything(store: &dyn Store) -> Result<Batch, StoreError> {
         updates.push(Update::All(prefix, listing.entries));
     }
     Ok(Batch { revision: revision.unwrap_or(Revision(0)), updates })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use storage::{
+        Changed, Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl,
+    };
+
+    use super::next;
+
+    /// A store like Consul, which others write to between any two calls: it keeps no history, and can only compare with
+    /// what stood there at the revision that its last watch ended at.
+    #[derive(Default)]
+    struct Busy {
+        count: Mutex<u64>,
+        compared: Mutex<Option<Revision>>,
+    }
+
+    impl Busy {
+        fn now(&self) -> Revision {
+            let mut count = self.count.lock().unwrap();
+            *count += 1;
+            Revision(*count)
+        }
+    }
+
+    impl Store for Busy {
+        fn get(&self, _: &Key) -> Result<Option<Entry>, StoreError> {
+            Ok(None)
+        }
+
+        fn list(&self, _: &Key) -> Result<Listing, StoreError> {
+            Ok(Listing { entries: Vec::new(), revision: self.now() })
+        }
+
+        fn put(&self, _: &Key, _: &[u8], _: Option<Ttl>, _: Expect) -> Result<Revision, StoreError> {
+            Err(StoreError::Conflict)
+        }
+
+        fn refresh(&self, _: &Key, _: Ttl, _: Revision) -> Result<Revision, StoreError> {
+            Err(StoreError::Conflict)
+        }
+
+        fn delete(&self, _: &Key, _: Expect) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn watch(&self, _: &Key, after: Revision, _: Deadline) -> Result<Changes, StoreError> {
+            let revision = self.now();
+            let known = self.compared.lock().unwrap().replace(revision) == Some(after);
+            let what = if known { Changed::Keys(Vec::new()) } else { Changed::Resync };
+            Ok(Changes { revision, what })
+        }
+    }
+
+    /// The router went on from where its listings were read. Consul knew nothing of the root at that revision, since
+    /// somebody had written meanwhile, and said Resync; on a busy Consul again and again, without a pause.
+    #[test]
+    fn a_resync_on_a_busy_store_is_the_last_for_now() {
+        let store = Busy::default();
+        let first = next(&store, None).unwrap();
+        let second = next(&store, Some(first.revision)).unwrap();
+        assert_eq!(second.updates.len(), 2, "everything is read again");
+        let third = next(&store, Some(second.revision)).unwrap();
+        assert!(third.updates.is_empty(), "{third:?}");
+    }
 }

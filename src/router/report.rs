@@ -39,9 +39,8 @@ pub fn report(store: &Arc<dyn Store>, key: &Key, applied: &Receiver<Applied>) {
         let due = due(latest.as_ref(), written.as_ref(), not_before);
         match applied.recv_deadline(due) {
             Ok(news) => {
-                if latest.as_ref().is_none_or(|latest| latest.revision <= news.report.revision) {
-                    latest = Some(news.report);
-                }
+                // They come in order, and a store that was restored counts from less.
+                latest = Some(news.report);
                 if news.urgent && !troubled {
                     not_before = Instant::now();
                 }
@@ -83,5 +82,44 @@ fn due(
         (None, _) => Instant::now() + RENEW,
         (Some(latest), Some((written, at))) if latest == written => *at + RENEW,
         _ => not_before,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crossbeam_channel::bounded;
+    use storage::embedded::{Embedded, Options};
+    use storage::{Key, Revision, Store};
+
+    use super::{Applied, report};
+    use crate::model::InstanceId;
+    use crate::routing::RouterReport;
+
+    /// A store that was restored from a backup counts from less. The router went on reporting the revision that it had
+    /// seen before, with the instances that it had left out then, and orders were told of routes that were not there.
+    #[test]
+    fn a_store_that_counts_from_less_is_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(directory.path(), Options::default()).unwrap());
+        let key = Key::parse("/broker/routers/h").unwrap();
+        let (sender, applied) = bounded(8);
+        thread::scope(|scope| {
+            scope.spawn(|| report(&store, &key, &applied));
+            let sender = sender;
+            for (revision, unrouted, expected) in [(900, "", "900"), (3, "b1", "3 b1"), (4, "", "4")] {
+                let unrouted = unrouted.split_whitespace().map(|id| InstanceId::parse(id).unwrap()).collect();
+                let report = RouterReport { revision: Revision(revision), unrouted };
+                sender.send(Applied { report, urgent: true }).unwrap();
+                let latest = Instant::now() + Duration::from_secs(5);
+                while store.get(&key).unwrap().is_none_or(|entry| entry.value != expected.as_bytes()) {
+                    assert!(Instant::now() < latest, "{expected} is not reported");
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
     }
 }

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use storage::{Revision, Store, StoreError};
+use storage::{AccessControl, ClientAccess, Revision, Store, StoreError};
 
 use crate::cells::ContainerSpec;
-use crate::model::{CellGuid, DriverKind, Mint, NodeId, Plan, Secret};
+use crate::model::{CellGuid, DriverKind, InstanceId, Mint, NodeId, Plan, Secret};
 use crate::patroni::Progress;
 use crate::state::{InstanceRecord, NodeRecord};
 
@@ -25,13 +25,32 @@ pub trait Driver: Send + Sync {
     fn order(&self, plan: &Plan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters>;
 
     /// Gives a new record the credentials that this kind of instance needs.
-    fn mint_credentials(&self, mint: &dyn Mint) -> NewCredentials;
+    fn mint_credentials(&self, instance: &InstanceId, mint: &dyn Mint) -> NewCredentials;
 
     /// The container ports that a node publishes.
     fn container_ports(&self) -> &'static [u16];
 
     /// The container of a node, the same every time for the same record.
     fn container(&self, plan: &Plan, record: &InstanceRecord, node: &NodeRecord) -> ContainerSpec;
+
+    /// Lets the instance's containers into the store, with exactly the rights that the record's nodes need; nothing
+    /// where they share the broker's access or use no store. Comes before every container that is made, and may come
+    /// twice.
+    ///
+    /// # Errors
+    /// As [`AccessControl::admit`].
+    fn admit(&self, _plan: &Plan, _record: &InstanceRecord) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Ends what [`Driver::admit`] began, also where it was only begun. Comes when the containers are gone, and may
+    /// come twice.
+    ///
+    /// # Errors
+    /// As [`AccessControl::dismiss`].
+    fn dismiss(&self, _instance: &InstanceId) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How the instance's members stand, as the store says.
     ///
@@ -64,8 +83,9 @@ pub trait Driver: Send + Sync {
     /// As [`Store::delete`]; [`StoreError::Conflict`] when something changed meanwhile: do it again.
     fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
 
-    /// Every password that a container of this instance knows, so that its log can be cleaned of them.
-    fn secrets<'a>(&'a self, record: &'a InstanceRecord) -> Vec<&'a Secret>;
+    /// Every secret text that a container of this instance knows, each no longer than a line, so that its log can be
+    /// cleaned of them.
+    fn secrets(&self, record: &InstanceRecord) -> Vec<Secret>;
 
     /// The credentials of a binding, for applications that reach the instance at `host`.
     fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value>;
@@ -75,13 +95,21 @@ pub trait Driver: Send + Sync {
 #[derive(Clone)]
 pub struct Drivers {
     patroni: Arc<dyn Driver>,
+    guests: Option<Arc<dyn AccessControl>>,
 }
 
 impl Drivers {
     /// Every driver there is. `access` is how containers reach the store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
-        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access)) }
+        let guests = access.guests.clone();
+        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access)), guests }
+    }
+
+    /// Who lets instances' containers into the store, where somebody does.
+    #[must_use]
+    pub fn guests(&self) -> Option<&dyn AccessControl> {
+        self.guests.as_deref()
     }
 
     /// The driver of a kind of service.
@@ -124,17 +152,26 @@ pub struct NewCredentials {
     pub replication: Option<crate::state::Credentials>,
     /// For the members' REST API.
     pub rest: Option<crate::state::Credentials>,
+    /// For the store, where each instance has its own.
+    pub store: Option<crate::state::Credentials>,
 }
 
-/// How a container reaches the store that the broker uses.
-#[derive(Clone, Debug)]
+/// How a container reaches the store that the broker uses. `Debug` leaves passwords out.
+#[derive(Clone)]
 pub struct StoreAccess {
-    /// Patroni's name for the engine: `etcd`, `etcd3` or `consul`.
-    pub engine: String,
-    /// Base URLs, reachable from the containers.
-    pub endpoints: Vec<String>,
-    /// The user, where the store asks for one.
-    pub user: Option<(String, Secret)>,
+    /// As the broker itself does: what containers without credentials of their own use.
+    pub shared: ClientAccess,
+    /// Gives each instance's containers credentials of their own, where the configuration names an administrator.
+    pub guests: Option<Arc<dyn AccessControl>>,
+}
+
+impl fmt::Debug for StoreAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreAccess")
+            .field("shared", &self.shared)
+            .field("guests", &self.guests.is_some())
+            .finish()
+    }
 }
 
 /// A parameter is not what the plan takes.

@@ -7,6 +7,11 @@ use crate::model::{BindingId, CellGuid, ContainerName, InstanceId, NodeId};
 /// The names at the top that no image's registrar entries may take.
 pub const TOP_LEVEL: [&str; 4] = ["service", "serviceinstances", "routing", "broker"];
 
+/// What Patroni keeps in its scope beside the members' keys; `optime/leader` it writes only next to a member older than
+/// 2.1 (`AbstractDCS` in `patroni/dcs/__init__.py`).
+const PATRONIS: [&str; 8] =
+    ["initialize", "leader", "config", "status", "sync", "failover", "history", "failsafe"];
+
 /// Ids are safe segments by construction (see `model`), so that joining them is always a key.
 fn key(path: &str) -> Key {
     Key::parse(path).expect("fixed words and checked ids make a key")
@@ -40,6 +45,11 @@ pub fn members(instance: &InstanceId) -> Key {
 #[must_use]
 pub fn member(instance: &InstanceId, node: &NodeId) -> Key {
     key(&format!("/service/{instance}/members/{node}"))
+}
+
+/// Patroni's keys of an instance, except the members'.
+pub fn of_patroni(instance: &InstanceId) -> impl Iterator<Item = Key> {
+    PATRONIS.iter().map(move |name| key(&format!("/service/{instance}/{name}")))
 }
 
 /// `/service/<instance>/leader`: the name of the member that holds the leader's lock.
@@ -150,6 +160,13 @@ pub fn lease(instance: &InstanceId) -> Key {
     key(&format!("/broker/leases/{instance}"))
 }
 
+/// `/<image>`: where the registrar announces the containers of an image; `None` for one that it does not announce.
+#[must_use]
+pub fn registry(image: &str) -> Option<Key> {
+    let name = image_name(image);
+    if TOP_LEVEL.contains(&name) { None } else { Key::root().child(name).ok() }
+}
+
 /// `/<image>/<host>:<container>` as text: with `:<container port>` added, where the registrar announces a container.
 #[must_use]
 pub fn registry_prefix(image: &str, host: &str, container: &ContainerName) -> String {
@@ -164,9 +181,78 @@ pub fn image_name(image: &str) -> &str {
     last.split_once(':').map_or(last, |(name, _)| name)
 }
 
+/// Whether the key is that of an instance's record.
+#[must_use]
+pub fn is_record(key: &Key) -> bool {
+    matches!(key.segments().collect::<Vec<_>>()[..], ["service", _, "state"])
+}
+
+/// Whether the key is one of those that Patroni keeps beside a record.
+#[must_use]
+pub fn is_of_patroni(key: &Key) -> bool {
+    matches!(key.segments().collect::<Vec<_>>()[..], ["service", _, _, ..]) && !is_record(key)
+}
+
+/// Whether whoever writes the key gives it a TTL and refreshes it: leases, routers' reports, what the registrar
+/// announces, and the locks and reports of Patroni's members. A copy without TTL would speak for ever for one who may
+/// be gone.
+#[must_use]
+pub fn is_ephemeral(key: &Key) -> bool {
+    match key.segments().collect::<Vec<_>>()[..] {
+        ["broker", "leases" | "routers", _, ..] => true,
+        ["service", _, "leader"] | ["service", _, "members", _] => true,
+        [top, name] => !TOP_LEVEL.contains(&top) && is_announcement(name),
+        _ => false,
+    }
+}
+
+/// `<host>:<container>:<container port>`; a host may be an IPv6 address.
+fn is_announcement(name: &str) -> bool {
+    let container = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let mut parts = name.rsplitn(3, ':');
+    let (Some(port), Some(name), Some(host)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    port.parse::<u16>().is_ok() && !name.is_empty() && name.chars().all(container) && !host.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::image_name;
+    use storage::Key;
+
+    use super::{image_name, is_ephemeral, is_of_patroni};
+
+    #[test]
+    fn keys_tell_whose_they_are() {
+        let check = |key: &str, expected: &str| {
+            let key = Key::parse(key).unwrap();
+            let found = match (is_ephemeral(&key), is_of_patroni(&key)) {
+                (true, true) => "ephemeral, Patroni's",
+                (true, false) => "ephemeral",
+                (false, true) => "Patroni's",
+                (false, false) => "",
+            };
+            assert_eq!(found, expected, "{key}");
+        };
+        check("/service/b1/state", "");
+        check("/service/b1", "");
+        check("/service/b1/leader", "ephemeral, Patroni's");
+        check("/service/b1/members/n1", "ephemeral, Patroni's");
+        check("/service/b1/initialize", "Patroni's");
+        check("/service/b1/optime/leader", "Patroni's");
+        check("/serviceinstances/b1/bindings/x", "");
+        check("/serviceinstances/10.0.0.1:pb-1:5432", "");
+        check("/routing/nextport", "");
+        check("/broker/leases/b1", "ephemeral");
+        check("/broker/routers/host", "ephemeral");
+        check("/broker/pending/b1", "");
+        check("/postgresql-patroni/10.0.0.1:pb-1:5432", "ephemeral");
+        check("/postgresql-patroni/fd00::1:pb-1:5432", "ephemeral");
+        check("/nginx/host:web_1.a:80", "ephemeral");
+        check("/nginx/host:web:http", "");
+        check("/nginx/host:80", "");
+        check("/vault/core/seal", "");
+    }
 
     #[test]
     fn an_image_is_called_by_its_last_segment() {

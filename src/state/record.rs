@@ -46,6 +46,10 @@ pub struct InstanceRecord {
     /// For what changes something in Patroni's REST API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_credentials: Option<Credentials>,
+    /// As whom the containers use the store. Without, they share the broker's access: nobody gave credentials when the
+    /// instance was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_credentials: Option<Credentials>,
     /// The public port.
     #[serde(default)]
     pub allocated_port: Option<u16>,
@@ -220,7 +224,7 @@ impl InstanceRecord {
     #[must_use]
     pub fn secrets(&self) -> Vec<&Secret> {
         let fixed = [&self.admin_credentials, &self.superuser_credentials, &self.app_credentials];
-        let added = [&self.replication_credentials, &self.rest_credentials];
+        let added = [&self.replication_credentials, &self.rest_credentials, &self.store_credentials];
         let all = fixed.into_iter().chain(added.into_iter().flatten());
         all.map(|credentials| &credentials.password).collect()
     }
@@ -244,7 +248,8 @@ fn read_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::
 
 #[cfg(test)]
 mod tests {
-    use super::InstanceRecord;
+    use super::{Credentials, InstanceRecord};
+    use crate::model::Secret;
 
     /// The Go ancestor's record, as its documents show it: it must be read, and its fields must be written again.
     const ANCESTORS: &str = r#"{
@@ -277,6 +282,24 @@ mod tests {
                 assert_eq!(&ours[field], value, "{field}");
             }
         }
+    }
+
+    /// A new kind of credentials is found here, so that it cannot be forgotten among what texts are cleaned of.
+    #[test]
+    fn every_password_is_among_the_secrets() {
+        let mut record: InstanceRecord = serde_json::from_str(ANCESTORS).unwrap();
+        let added = Credentials { username: "u".to_owned(), password: Secret::new("added") };
+        record.replication_credentials = Some(added.clone());
+        record.rest_credentials = Some(added.clone());
+        record.store_credentials = Some(added);
+        let written = serde_json::to_value(&record).unwrap();
+        let fields = written.as_object().unwrap().iter();
+        let mut written: Vec<_> =
+            fields.filter_map(|(_, field)| field.get("password")?.as_str().map(str::to_owned)).collect();
+        let mut secrets: Vec<_> = record.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
+        written.sort();
+        secrets.sort();
+        assert_eq!((secrets.len(), secrets), (6, written));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use patroni_broker::broker::{
     RandomMint, Settings,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
-use patroni_broker::cells::{Cell, Cells, ContainerState};
+use patroni_broker::cells::{Cell, Cells, ContainerSpec, ContainerState};
 use patroni_broker::model::{
     Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, PatroniPlan, Plan, PlanId,
     PlanSettings, PortRange, Secret, Service, ServiceId,
@@ -22,7 +22,9 @@ use patroni_broker::services::{Drivers, StoreAccess};
 use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
 use serde_json::{Map, Value};
 use storage::embedded::{Embedded, Options};
-use storage::{Expect, Key, Store, SystemClock};
+use storage::{AccessControl, ClientAccess, Entry, Expect, Key, Store, SystemClock};
+
+use crate::fake_guests::FakeGuests;
 
 pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,6 +50,10 @@ pub struct Lab {
     pub catalog: Catalog,
     /// How often the next broker to be started looks.
     pub pace: Pace,
+    /// Who has credentials of their own.
+    pub guests: Arc<FakeGuests>,
+    /// Whether the next broker to be started gives instances credentials of their own.
+    pub isolates: bool,
     broker: Option<Broker>,
 }
 
@@ -56,6 +62,14 @@ impl Lab {
     pub fn new(cells: &str) -> Self {
         let store: Arc<dyn Store> = Arc::new(Embedded::in_memory(Options::default()).unwrap());
         Self::on(store, cells)
+    }
+
+    /// One that gives each instance credentials of its own.
+    pub fn isolated(cells: &str) -> Self {
+        let mut lab = Self::new(cells);
+        lab.isolates = true;
+        lab.start();
+        lab
     }
 
     pub fn on(store: Arc<dyn Store>, cells: &str) -> Self {
@@ -78,8 +92,20 @@ impl Lab {
                 FakeCell::new(site, Arc::clone(&engine))
             })
             .collect();
-        let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine));
-        let mut lab = Self { store, engine, cells, patroni, catalog: catalog(), pace: PACE, broker: None };
+        let guests: Arc<FakeGuests> = Arc::default();
+        let patroni = FakePatroni::start(Arc::clone(&store), Arc::clone(&engine), Arc::clone(&guests));
+        let catalog = catalog();
+        let mut lab = Self {
+            store,
+            engine,
+            cells,
+            patroni,
+            catalog,
+            pace: PACE,
+            guests,
+            isolates: false,
+            broker: None,
+        };
         lab.start();
         lab
     }
@@ -92,7 +118,18 @@ impl Lab {
             .iter()
             .map(|cell| (cell.site().guid.clone(), Arc::clone(cell) as Arc<dyn Cell>))
             .collect();
-        let access = StoreAccess { engine: "etcd".to_owned(), endpoints: Vec::new(), user: None };
+        let shared = ClientAccess {
+            engine: "etcd",
+            endpoints: Vec::new(),
+            username: None,
+            password: None,
+            tls: None,
+            session_node: None,
+        };
+        let access = StoreAccess {
+            shared,
+            guests: self.isolates.then(|| Arc::clone(&self.guests) as Arc<dyn AccessControl>),
+        };
         let parts = Parts {
             store: Arc::clone(&self.store),
             cells,
@@ -196,9 +233,10 @@ impl Lab {
         all.filter(|key| !stays(key)).map(str::to_owned).collect()
     }
 
-    /// No container, no key.
+    /// No container, no key, no guest.
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.engine.containers(), [], "containers are left");
+        assert_eq!(self.guests.names(), Vec::<String>::new(), "guests are left");
         until("every key to go", || self.keys().is_empty().then_some(()));
     }
 
@@ -273,7 +311,8 @@ fn catalog() -> Catalog {
     }
 }
 
-/// Writes what the members of every running container would write: the first of a scope becomes its leader.
+/// Writes what the members of every running container would write: the first of a scope becomes its leader, and
+/// so does one that finds none. A member that was given credentials writes as whom it was told to be.
 pub struct FakePatroni {
     stop: Arc<AtomicBool>,
     /// Instances whose members say nothing.
@@ -282,7 +321,7 @@ pub struct FakePatroni {
 }
 
 impl FakePatroni {
-    fn start(store: Arc<dyn Store>, engine: Arc<FakeEngine>) -> Self {
+    fn start(store: Arc<dyn Store>, engine: Arc<FakeEngine>, guests: Arc<FakeGuests>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let silent: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let thread = thread::spawn({
@@ -290,7 +329,7 @@ impl FakePatroni {
             move || {
                 let mut told = BTreeMap::new();
                 while !stop.load(Ordering::SeqCst) {
-                    look(&*store, &engine, &silent.lock().unwrap(), &mut told);
+                    look(&*store, &engine, &guests, &silent.lock().unwrap(), &mut told);
                     thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -309,6 +348,7 @@ impl Drop for FakePatroni {
 fn look(
     store: &dyn Store,
     engine: &FakeEngine,
+    guests: &FakeGuests,
     silent: &BTreeSet<String>,
     told: &mut BTreeMap<String, bool>,
 ) {
@@ -321,9 +361,20 @@ fn look(
             continue;
         }
         let key = |rest: &str| Key::parse(&format!("/service/{scope}/{rest}")).unwrap();
+        let told_store = secrets(&spec)["store"].clone();
+        let lets = |key: &Key| match (told_store["username"].as_str(), told_store["password"].as_str()) {
+            (Some(username), Some(password)) => guests.lets_write(username, password, key),
+            _ => true,
+        };
+        if !lets(&key("initialize")) || !lets(&key(&format!("members/{member}"))) {
+            continue;
+        }
         let Ok(initialize) = store.get(&key("initialize")) else { continue };
         let mark = initialize.is_none() && store.put(&key("initialize"), b"7", None, Expect::Absent).is_ok();
-        let role = if mark { "primary" } else { "replica" };
+        let leads = |entry: &Entry| String::from_utf8_lossy(&entry.value).contains("primary");
+        let Ok(members) = store.list(&key("members")) else { continue };
+        let led = members.entries.iter().any(|entry| entry.key.name() != member && leads(entry));
+        let role = if mark || !led { "primary" } else { "replica" };
         let value: Value =
             serde_json::json!({"role": role, "state": "running", "conn_url": "", "api_url": ""});
         if store
@@ -333,6 +384,11 @@ fn look(
             told.insert(view.name.as_str().to_owned(), true);
         }
     }
+}
+
+/// The secrets that a container was given.
+pub fn secrets(spec: &ContainerSpec) -> Value {
+    serde_json::from_str(spec.files[0].content.expose()).unwrap()
 }
 
 /// The secret that a binding of this record hands out.

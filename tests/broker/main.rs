@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bindings;
+mod fake_guests;
+mod isolation;
 mod journal;
 mod lab;
 mod leftovers;
 mod lost_answers;
 mod orders;
 mod routes;
+mod store_secrets;
 mod troubles;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use storage::ClientAccess;
 
 use super::{POSTGRESQL, REST_API, settings};
 use crate::cells::{ContainerSpec, PlacedFile, PublishedPort, label};
 use crate::model::{ContainerName, Plan, Secret};
-use crate::services::{Environment, StoreAccess};
+use crate::services::Environment;
 use crate::state::{Credentials, InstanceRecord, NodeRecord, keys};
 
 /// Where the image looks for its secrets. They are placed into the container before it starts, so that
@@ -17,7 +18,7 @@ const SECRETS_FILE: &str = "/etc/patroni-broker/secrets.json";
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn spec(
-    access: &StoreAccess,
+    access: &ClientAccess,
     plan: &Plan,
     record: &InstanceRecord,
     node: &NodeRecord,
@@ -48,7 +49,7 @@ pub(super) fn spec(
 }
 
 fn environment(
-    access: &StoreAccess,
+    access: &ClientAccess,
     plan: &Plan,
     record: &InstanceRecord,
     node: &NodeRecord,
@@ -65,21 +66,31 @@ fn environment(
     let entries = [
         ("PATRONI_SCOPE", record.instance_id.as_str().to_owned()),
         ("PATRONI_NAME", node.node_id.as_str().to_owned()),
-        ("BROKER_STORE_ENGINE", access.engine.clone()),
+        ("BROKER_STORE_ENGINE", access.engine.to_owned()),
         ("BROKER_STORE_ENDPOINTS", access.endpoints.join(",")),
         ("BROKER_REGISTRY_KEY", keys::registry_prefix(&patroni.image, &node.host, name)),
         ("BROKER_SETTINGS", told.to_string()),
     ];
-    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    // Only where it is needed: what stands in the environment is part of a container's fingerprint.
+    let session_node = access.session_node.clone().map(|node| ("BROKER_STORE_SESSION_NODE", node));
+    entries.into_iter().chain(session_node).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-fn secrets(access: &StoreAccess, record: &InstanceRecord) -> Secret {
+fn secrets(access: &ClientAccess, record: &InstanceRecord) -> Secret {
     let user = |credentials: &Credentials| json!({"username": credentials.username, "password": credentials.password.expose()});
     let optional = |credentials: &Option<Credentials>| credentials.as_ref().map_or(Value::Null, user);
-    let store = access
-        .user
-        .as_ref()
-        .map(|(username, password)| json!({"username": username, "password": password.expose()}));
+    let store = access.password.as_ref().map(|password| {
+        // Consul knows tokens and no users.
+        json!({"username": access.username.as_deref().unwrap_or_default(), "password": password})
+    });
+    let tls = access.tls.as_ref().map(|tls| {
+        let client = tls.client.as_ref();
+        json!({
+            "ca": tls.ca,
+            "cert": client.map(|client| &client.chain),
+            "key": client.map(|client| &client.key),
+        })
+    });
     let told = json!({
         "superuser": user(&record.superuser_credentials),
         "replication": optional(&record.replication_credentials),
@@ -87,6 +98,7 @@ fn secrets(access: &StoreAccess, record: &InstanceRecord) -> Secret {
         "app": user(&record.app_credentials),
         "rest_api": optional(&record.rest_credentials),
         "store": store,
+        "store_tls": tls,
     });
     Secret::new(told.to_string())
 }

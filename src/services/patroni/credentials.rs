@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Mint, PatroniPlan};
+use super::guest;
+use crate::model::{InstanceId, Mint, PatroniPlan};
 use crate::services::NewCredentials;
 use crate::state::{Credentials, InstanceRecord};
 
-/// New credentials for a cluster, with the ancestors' user names.
-pub(super) fn mint(mint: &dyn Mint) -> NewCredentials {
+/// New credentials for a cluster, with the ancestors' user names; for the store too, if it has `guests`.
+pub(super) fn mint(instance: &InstanceId, guests: bool, mint: &dyn Mint) -> NewCredentials {
     let user = |name: &str| Credentials { username: name.to_owned(), password: mint.password() };
     NewCredentials {
         admin: user("pgadmin"),
@@ -17,6 +18,8 @@ pub(super) fn mint(mint: &dyn Mint) -> NewCredentials {
         app: user("appuser"),
         replication: Some(user("replicator")),
         rest: Some(user("patroni")),
+        store: guests
+            .then(|| Credentials { username: guest::name(instance).to_owned(), password: mint.token() }),
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod container;
 mod credentials;
+mod guest;
 mod parameters;
 
 use std::sync::Arc;
 
+use log::warn;
 use serde_json::{Map, Value};
 use storage::{Entry, Expect, Store, StoreError};
 
@@ -50,8 +52,8 @@ impl Driver for PatroniDriver {
         parameters::read(settings(plan), parameters)
     }
 
-    fn mint_credentials(&self, mint: &dyn Mint) -> NewCredentials {
-        credentials::mint(mint)
+    fn mint_credentials(&self, instance: &InstanceId, mint: &dyn Mint) -> NewCredentials {
+        credentials::mint(instance, self.access.guests.is_some(), mint)
     }
 
     fn container_ports(&self) -> &'static [u16] {
@@ -59,7 +61,26 @@ impl Driver for PatroniDriver {
     }
 
     fn container(&self, plan: &Plan, record: &InstanceRecord, node: &NodeRecord) -> ContainerSpec {
-        container::spec(&self.access, plan, record, node)
+        container::spec(&guest::reach(&self.access, record), plan, record, node)
+    }
+
+    fn admit(&self, plan: &Plan, record: &InstanceRecord) -> Result<(), StoreError> {
+        let Some(guests) = &self.access.guests else {
+            if record.store_credentials.is_some() {
+                warn!(
+                    "instance {} has credentials of its own for the store, and no administrator is configured: \
+                     its new containers share the broker's",
+                    record.instance_id
+                );
+            }
+            return Ok(());
+        };
+        let rights = guest::rights(&settings(plan).image, record);
+        guest::guest(record, rights).map_or(Ok(()), |guest| guests.admit(&guest))
+    }
+
+    fn dismiss(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        self.access.guests.as_ref().map_or(Ok(()), |guests| guests.dismiss(guest::name(instance)))
     }
 
     fn progress(&self, record: &InstanceRecord) -> Result<Progress, StoreError> {
@@ -100,8 +121,10 @@ impl Driver for PatroniDriver {
         Ok(())
     }
 
-    fn secrets<'a>(&'a self, record: &'a InstanceRecord) -> Vec<&'a Secret> {
-        record.secrets().into_iter().chain(self.access.user.as_ref().map(|(_, password)| password)).collect()
+    fn secrets(&self, record: &InstanceRecord) -> Vec<Secret> {
+        let own = guest::secrets(&guest::reach(&self.access, record));
+        let shared = guest::secrets(&self.access.shared);
+        record.secrets().into_iter().cloned().chain(own).chain(shared).collect()
     }
 
     fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
