@@ -25,9 +25,10 @@ pub fn points() -> Vec<String> {
     (0..steps).flat_map(|step| moments.map(|moment| format!("provision:{step}:{moment}"))).collect()
 }
 
-pub fn killed_at(point: &str) -> Result<(), Failed> {
-    let engine = Engine::embedded()?;
-    let mut site = Site::prepare(&engine)?;
+/// On this engine the broker dies at this point, and the next one ends what it began. How long the dead one's lease stands
+/// in the way is the engine's: on Consul up to twice its TTL.
+pub fn killed_at(engine: &Engine, point: &str) -> Result<(), Failed> {
+    let mut site = Site::prepare(engine)?;
     site.run(&[("PATRONI_BROKER_CRASH_POINT", point)])?;
     let (status, answer) = site.call("PUT", "/v2/service_instances/k1", ORDER)?;
     ensure(status == 202, format!("order: {status} {answer}"))?;
@@ -42,5 +43,5 @@ pub fn killed_at(point: &str) -> Result<(), Failed> {
         .map_err(|failed| site.explained(failed))?;
     let (status, answer) = site.call("DELETE", "/v2/service_instances/k1", "")?;
     ensure(status == 200, format!("delete: {status} {answer}"))?;
-    nothing_left(&site, &engine).map_err(|failed| site.explained(failed))
+    nothing_left(&site, engine).map_err(|failed| site.explained(failed))
 }

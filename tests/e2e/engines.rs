@@ -1,83 +1,115 @@
-//! The stores that a site may stand on.
+//! The stores that a site may stand on, each as an operator would set it up who takes security seriously: etcd v3 with
+//! TLS, users and an administrator, Consul with ACLs and an administrator, etcd v2 as the ancestors ran it.
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Mutex;
 
 use libtest_mimic::Failed;
-use tempfile::TempDir;
+use storage::AccessControl;
+use storage::consul::{Policies, Token};
+use storage::etcd_v3::Users;
+use storage::remote::{Credentials, Reach, Tls};
+use test_servers::{
+    Certificates, Consul, ConsulOptions, Etcd, EtcdCluster, EtcdOptions, ROOT, User, enable_auth_v3,
+};
 
-use crate::shell::{bash, until};
+use crate::shell::bash;
 
-/// A store, with the part of the configuration that names it.
-pub enum Engine {
-    /// The broker's own.
-    Embedded {
-        /// Where containers reach it.
-        address: String,
-    },
-    /// A real etcd.
-    Etcd(Etcd),
+/// A store, with the part of the configuration that names it. The store's server goes with it.
+pub struct Engine {
+    /// The `[storage]` of a site on this store.
+    pub section: String,
+    /// Who lets each instance in by itself, where this store has such.
+    pub guests: Option<Box<dyn AccessControl>>,
+    /// Members that a test may hurt.
+    pub cluster: Option<Mutex<EtcdCluster>>,
+    _server: Box<dyn Send>,
+    _certificates: Option<Certificates>,
 }
 
-/// An etcd process that ends with this value.
-pub struct Etcd {
-    pub endpoint: String,
-    child: Child,
-    _data: TempDir,
-}
+/// etcd's root and the broker's own user on etcd v3.
+const ROOT_PASSWORD: &str = "root-of-the-test";
+const BROKER: User<'_> = User { name: "keeper", password: "kept-in-the-test", prefix: "/" };
+/// What rules everything on Consul.
+const MANAGEMENT_TOKEN: &str = "5bcd1a5e-0c4e-4c9e-9d5e-2f1f4b8f0a11";
+/// What the broker's own token may do on Consul.
+const BROKER_RULES: &str = r#"key_prefix "" { policy = "write" } session_prefix "" { policy = "write" }"#;
 
 impl Engine {
+    /// The broker's own.
     pub fn embedded() -> Result<Self, Failed> {
-        Ok(Self::Embedded { address: format!("{}:{}", bridge()?, free_port()?) })
+        let section = format!(
+            "engine = \"embedded\"\npath = \"data\"\nlisten = \"{}:{}\"\nusername = \"keeper\"\n\
+             password = \"kept-in-the-test\"\n",
+            bridge()?,
+            free_port()?
+        );
+        Ok(Self::of(section, ()))
     }
 
-    pub fn etcd() -> Result<Self, Failed> {
-        let (bridge, client, peer) = (bridge()?, free_port()?, free_port()?);
-        let data = tempfile::tempdir()?;
-        let endpoint = format!("http://{bridge}:{client}");
-        let child = Command::new("etcd")
-            .args(["--enable-v2", "--data-dir"])
-            .arg(data.path())
-            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
-            .args(["--listen-peer-urls", &format!("http://127.0.0.1:{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://127.0.0.1:{peer}")])
-            .args(["--initial-cluster", &format!("default=http://127.0.0.1:{peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let etcd = Etcd { endpoint, child, _data: data };
-        let health = format!("curl -sf {}/health", etcd.endpoint);
-        until(Duration::from_secs(20), || bash(&health, &[]).map(drop))?;
-        Ok(Self::Etcd(etcd))
+    /// One etcd by its v2 API, open to everybody.
+    pub fn etcd_v2() -> Result<Self, Failed> {
+        let etcd = Etcd::start(&on_the_bridge()?)?;
+        let section = format!("engine = \"etcd-v2\"\nendpoints = [\"{}\"]\n", etcd.endpoint());
+        Ok(Self::of(section, etcd))
     }
 
-    /// The `[storage]` of a site on this store.
-    pub fn section(&self) -> String {
-        match self {
-            Self::Embedded { address } => format!(
-                "engine = \"embedded\"\npath = \"data\"\nlisten = \"{address}\"\nusername = \"keeper\"\n\
-                 password = \"kept-in-the-test\"\n"
-            ),
-            Self::Etcd(etcd) => format!("engine = \"etcd-v2\"\nendpoints = [\"{}\"]\n", etcd.endpoint),
-        }
+    /// One etcd by its v3 API, with TLS, users, and an administrator who gives each instance a user of its own.
+    pub fn etcd_v3() -> Result<Self, Failed> {
+        let certificates = Certificates::make(&[bridge()?.parse()?])?;
+        let options = EtcdOptions { tls: Some(certificates.tls()), v2: false, ..on_the_bridge()? };
+        let etcd = Etcd::start(&options)?;
+        enable_auth_v3(etcd.endpoint(), ROOT_PASSWORD, Some(&BROKER))?;
+        let section = format!(
+            "engine = \"etcd-v3\"\nendpoints = [\"{}\"]\nusername = \"{}\"\npassword = \"{}\"\n\
+             tls = {{ ca = \"{}\" }}\n\
+             administrator = {{ username = \"{ROOT}\", password = \"{ROOT_PASSWORD}\" }}\n",
+            etcd.endpoint(),
+            BROKER.name,
+            BROKER.password,
+            certificates.authority.display(),
+        );
+        let tls = Tls { ca: Some(std::fs::read_to_string(&certificates.authority)?), client: None };
+        let reach = Reach { tls: Some(tls), ..Reach::of(&[etcd.endpoint().to_owned()]) };
+        let root = Credentials { username: ROOT.to_owned(), password: ROOT_PASSWORD.to_owned() };
+        let guests = Users::connect(&reach, root)?;
+        let engine = Self::of(section, etcd);
+        Ok(Self { guests: Some(Box::new(guests)), _certificates: Some(certificates), ..engine })
     }
 
-    /// curl's words for the store's v2 API.
-    pub fn curl(&self) -> String {
-        match self {
-            Self::Embedded { address } => format!("curl -sf -u keeper:kept-in-the-test http://{address}"),
-            Self::Etcd(etcd) => format!("curl -sf {}", etcd.endpoint),
-        }
+    /// Three etcds by their v3 API, open to everybody.
+    pub fn etcd_cluster() -> Result<Self, Failed> {
+        let cluster = EtcdCluster::start(&on_the_bridge()?)?;
+        let section = format!("engine = \"etcd-v3\"\nendpoints = {:?}\n", cluster.endpoints());
+        Ok(Self { cluster: Some(Mutex::new(cluster)), ..Self::of(section, ()) })
+    }
+
+    /// One Consul with ACLs, and an administrator who gives each instance a token of its own.
+    pub fn consul() -> Result<Self, Failed> {
+        let options = ConsulOptions {
+            listen: bridge()?.parse()?,
+            management_token: Some(MANAGEMENT_TOKEN.to_owned()),
+            ..ConsulOptions::default()
+        };
+        let consul = Consul::start(&options)?;
+        let section = format!(
+            "engine = \"consul\"\nendpoints = [\"{}\"]\ntoken = \"{}\"\n\
+             administrator = {{ token = \"{MANAGEMENT_TOKEN}\" }}\n",
+            consul.endpoint(),
+            consul.token(BROKER_RULES)?,
+        );
+        let reach = Reach::of(&[consul.endpoint().to_owned()]);
+        let guests = Policies::connect(&reach, Token::parse(MANAGEMENT_TOKEN)?)?;
+        Ok(Self { guests: Some(Box::new(guests)), ..Self::of(section, consul) })
+    }
+
+    fn of(section: String, server: impl Send + 'static) -> Self {
+        Self { section, guests: None, cluster: None, _server: Box::new(server), _certificates: None }
     }
 }
 
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
-    }
+fn on_the_bridge() -> Result<EtcdOptions, Failed> {
+    Ok(EtcdOptions { listen: bridge()?.parse()?, ..EtcdOptions::default() })
 }
 
 /// Where containers reach this machine.

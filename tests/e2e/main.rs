@@ -1,9 +1,11 @@
-//! The whole system against the real things: a broker process, a Docker engine, Patroni, PostgreSQL, HAProxy, etcd.
+//! The whole system against the real things: a broker process, a Docker engine, Patroni, PostgreSQL, HAProxy, etcd, Consul.
 //!
 //! `scripts/test` brings what these need. A scenario whose live dependency is missing shows as ignored.
 
+mod cluster;
 mod crash;
 mod engines;
+mod isolation;
 mod older;
 mod outage;
 mod refusals;
@@ -12,7 +14,8 @@ mod shell;
 mod site;
 mod sql;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
+use test_servers::{consul_is_installed, etcd_is_installed};
 
 use engines::Engine;
 use shell::succeeds;
@@ -23,21 +26,51 @@ fn main() {
     if let Some(what) = missing() {
         eprintln!("ignored, since {what}");
     }
-    let etcd = succeeds("command -v etcd");
+    let etcd = ready && etcd_is_installed();
+    let consul = ready && consul_is_installed();
     let mut trials = vec![
         Trial::test("seeds_on_embedded", || seeds::session(&Engine::embedded()?)).with_ignored_flag(!ready),
-        Trial::test("seeds_on_etcd", || seeds::session(&Engine::etcd()?)).with_ignored_flag(!ready || !etcd),
+        Trial::test("seeds_on_etcd_v2", || seeds::session(&Engine::etcd_v2()?)).with_ignored_flag(!etcd),
+        Trial::test("seeds_on_etcd_v3", || seeds::session(&Engine::etcd_v3()?)).with_ignored_flag(!etcd),
+        Trial::test("seeds_on_consul", || seeds::session(&Engine::consul()?)).with_ignored_flag(!consul),
+        Trial::test("a_lost_etcd_is_not_noticed", cluster::a_loss_is_not_noticed).with_ignored_flag(!etcd),
         Trial::test("refusals_leave_nothing", refusals::leave_nothing).with_ignored_flag(!ready),
         Trial::test("patroni_three", older::patroni_three).with_ignored_flag(
             !ready || !succeeds("docker image inspect patroni-broker/postgresql-patroni:15"),
         ),
         Trial::test("a_stopped_broker_costs_no_leader", outage::broker_away).with_ignored_flag(!ready),
     ];
-    for point in crash::points() {
-        let name = format!("killed_at_{}", point.replace(':', "_"));
-        trials.push(Trial::test(name, move || crash::killed_at(&point)).with_ignored_flag(!ready));
-    }
+    trials.extend(kills(ready, etcd, consul));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// How a store is set up.
+type Setup = fn() -> Result<Engine, Failed>;
+
+/// `kill -9` at every point, on every engine; CI takes every point on the embedded store, and another one on
+/// each of the others.
+fn kills(ready: bool, etcd: bool, consul: bool) -> Vec<Trial> {
+    let all = std::env::var_os("PATRONI_BROKER_TEST_ALL").is_some();
+    let engines: [(&str, Setup, bool); 4] = [
+        ("", Engine::embedded, ready),
+        ("_on_etcd_v2", Engine::etcd_v2, etcd),
+        ("_on_etcd_v3", Engine::etcd_v3, etcd),
+        ("_on_consul", Engine::consul, consul),
+    ];
+    let mut trials = Vec::new();
+    for (nth, (engine, setup, there)) in engines.into_iter().enumerate() {
+        let points = crash::points();
+        // Halfway through making containers, when the most is at stake.
+        let sampled = points.len() / 3 + nth;
+        for (at, point) in points.into_iter().enumerate() {
+            if nth == 0 || all || at == sampled {
+                let name = format!("killed{engine}_at_{}", point.replace(':', "_"));
+                let kill = move || crash::killed_at(&setup()?, &point);
+                trials.push(Trial::test(name, kill).with_ignored_flag(!there));
+            }
+        }
+    }
+    trials
 }
 
 /// What is missing for any of these.

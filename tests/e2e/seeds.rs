@@ -6,6 +6,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::engines::Engine;
+use crate::isolation;
 use crate::shell::{ensure, until};
 use crate::site::Site;
 use crate::sql::sql;
@@ -54,7 +55,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
         "a binding is superuser",
     )?;
     ensure(site.type_in(RECREATE)?.contains("exists"), "{} on a live instance is no conflict")?;
-    ensure_ancestors_keys(site, engine)?;
+    ensure_ancestors_keys(site)?;
 
     site.type_in(CREATE_ASYNC)?;
     let seen = site.poll("b2", Duration::from_secs(120))?;
@@ -76,7 +77,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
     let seen = site.poll("b3", Duration::from_secs(240))?;
     let wanted = "master running; replicas running, running, running";
     ensure(seen.last().is_some_and(|(_, text)| text == wanted), format!("ended as {:?}", seen.last()))?;
-    let record = record(engine, "b3")?;
+    let record = record(site, "b3")?;
     let mut cells: Vec<&str> = record["nodes"]
         .as_array()
         .into_iter()
@@ -86,14 +87,17 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
     cells.sort_unstable();
     ensure(cells == ["c1", "c2", "c3", "c4"], format!("four nodes on {cells:?}"))?;
 
+    if engine.guests.is_some() {
+        isolation::holds(site, "b1", "b2")?;
+    }
     delete_everything(site, engine)
 }
 
 /// What the ancestors' tools read.
-fn ensure_ancestors_keys(site: &Site, engine: &Engine) -> Result<(), Failed> {
-    let get = |path: &str| site.type_in(&format!("{}/v2/keys{path} | jq -r .node.value", engine.curl()));
+fn ensure_ancestors_keys(site: &Site) -> Result<(), Failed> {
+    let get = |path: &str| site.kv(&["get", path]);
     let port = get("/routing/allocation/b1")?;
-    let record = record(engine, "b1")?;
+    let record = record(site, "b1")?;
     ensure(
         record["allocated_port"].as_u64().map(|port| port.to_string()).as_deref() == Some(port.trim()),
         "the allocation is not the record's",
@@ -102,14 +106,12 @@ fn ensure_ancestors_keys(site: &Site, engine: &Engine) -> Result<(), Failed> {
     let node = record["nodes"][0]["node_id"].as_str().ok_or("the record has no node")?;
     let cell = get(&format!("/serviceinstances/b1/nodes/{node}/backend"))?;
     ensure(record["nodes"][0]["backend_id"] == cell.trim(), "the index does not name the node's cell")?;
-    let listed =
-        site.type_in(&format!("{}/v2/keys/postgresql-patroni | jq -r '.node.nodes[].key'", engine.curl()))?;
+    let listed = site.kv(&["ls", "/postgresql-patroni"])?;
     ensure(listed.contains(&format!(":pb-{node}:5432")), format!("the registrar announces {listed}"))
 }
 
-fn record(engine: &Engine, instance: &str) -> Result<Value, Failed> {
-    let script = format!("{}/v2/keys/service/{instance}/state | jq -r .node.value", engine.curl());
-    Ok(serde_json::from_str(&crate::shell::bash(&script, &[])?)?)
+fn record(site: &Site, instance: &str) -> Result<Value, Failed> {
+    Ok(serde_json::from_str(&site.kv(&["get", &format!("/service/{instance}/state")])?)?)
 }
 
 fn delete_everything(site: &Site, engine: &Engine) -> Result<(), Failed> {
@@ -131,18 +133,16 @@ fn delete_everything(site: &Site, engine: &Engine) -> Result<(), Failed> {
     nothing_left(site, engine)
 }
 
-/// No container, no key of an instance, no port, no registrar's entry.
+/// No container, no key of an instance, no port, no registrar's entry, nobody who may still use the store.
 pub fn nothing_left(site: &Site, engine: &Engine) -> Result<(), Failed> {
     let containers = site.containers()?;
     ensure(containers.is_empty(), format!("left: {containers:?}"))?;
-    let script = format!(
-        r#"{}/v2/keys/?recursive=true | jq -r '[.node | recurse(.nodes[]?) | select(.dir != true) | .key] | .[]'"#,
-        engine.curl()
-    );
-    until(Duration::from_secs(10), || {
-        let keys = site.type_in(&script)?;
+    // On Consul a TTL may take twice its time.
+    until(Duration::from_secs(70), || {
+        let keys = site.kv(&["ls", "/"])?;
         let fine = |key: &&str| key.starts_with("/broker/routers/") || *key == "/routing/nextport";
         let left: Vec<&str> = keys.lines().filter(|key| !fine(key)).collect();
         ensure(left.is_empty(), format!("left: {left:?}"))
-    })
+    })?;
+    isolation::no_guest_left(engine)
 }

@@ -45,7 +45,7 @@ impl Site {
             "[broker]\nlisten = \"127.0.0.1:{listen}\"\nusername = \"starkandwayne\"\n\
              password = \"starkandwayne\"\nbind_host = \"127.0.0.1\"\nname = \"{name}\"\n\n\
              [storage]\n{}\n[routing]\nports = \"{public_first}-{}\"\nlisten = \"127.0.0.1\"\n\n",
-            engine.section(),
+            engine.section,
             public_first + 29,
         );
         for (index, cell) in ["c1", "c2", "c3", "c4"].into_iter().enumerate() {
@@ -129,6 +129,22 @@ impl Site {
     /// Runs what a user types, with `BROKER_URI` set.
     pub fn type_in(&self, script: &str) -> Result<String, Failed> {
         bash(script, &[("BROKER_URI", &self.uri)]).map_err(|failed| self.explained(failed))
+    }
+
+    /// Runs `patroni-broker kv` on this site's store, and gives what it prints.
+    pub fn kv(&self, arguments: &[&str]) -> Result<String, Failed> {
+        let output = Command::new(env!("CARGO_BIN_EXE_patroni-broker"))
+            .arg("--config")
+            .arg(self.config_file())
+            .arg("kv")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            return Err(format!("kv {arguments:?}: {}\n{err}", output.status).into());
+        }
+        Ok(out.into_owned())
     }
 
     /// Sends a request; gives the status and the JSON answer.
