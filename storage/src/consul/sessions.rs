@@ -71,7 +71,12 @@ impl Sessions {
                 Some(later) => Err(later),
                 None => {
                     let before = by_key.remove(key).filter(|before| session.as_ref() != Some(&before.0));
-                    if let Some(session) = session.clone().filter(|_| by_key.len() < REMEMBERED) {
+                    if let Some(session) = session.clone() {
+                        // Mostly of entries that have long expired. Without what is forgotten, some sessions are left to
+                        // their TTL, and some refreshes ask once more.
+                        if by_key.len() >= REMEMBERED {
+                            by_key.clear();
+                        }
                         by_key.insert(key.clone(), (session, at));
                     }
                     Ok(before)

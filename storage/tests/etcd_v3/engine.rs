@@ -152,9 +152,8 @@ fn a_store_without_space_says_so() {
     assert_eq!(sort(&put), Sort::Unavailable);
     assert!(put.unwrap_err().to_string().contains("space exceeded"));
     assert_eq!(store.get(&key("/a")).unwrap().unwrap().value, b"1");
-    let told = store.check().unwrap_err().to_string();
-    assert!(told.contains("its space is used up"), "{told}");
-    // What frees space goes on.
+    // Whoever has to see to it is not shut out, and what frees space goes on.
+    store.check().unwrap();
     store.delete(&key("/a"), Expect::Unchanged(held)).unwrap();
     alarm("DEACTIVATE");
     store.put(&key("/a"), b"2", None, Expect::Absent).unwrap();
