@@ -49,6 +49,7 @@ struct Shared {
 struct State {
     mode: Mode,
     connections: Vec<Connection>,
+    connected: usize,
     bytes: u64,
     requests: Vec<String>,
 }
@@ -78,7 +79,13 @@ impl Proxy {
     ///
     /// If there is no port on it.
     pub fn start_on(listen: IpAddr, upstream: SocketAddr) -> io::Result<Self> {
-        let state = State { mode: Mode::Refuse, connections: Vec::new(), bytes: 0, requests: Vec::new() };
+        let state = State {
+            mode: Mode::Refuse,
+            connections: Vec::new(),
+            connected: 0,
+            bytes: 0,
+            requests: Vec::new(),
+        };
         let shared = Arc::new(Shared { upstream, state: Mutex::new(state) });
         let mut proxy = Self { address: free_address(listen)?, shared, listening: Mutex::new(None) };
         // Tests of another process may take the port between the look at it and its use.
@@ -148,6 +155,11 @@ impl Proxy {
                 drop(pump.join());
             }
         }
+    }
+
+    /// How many connections have been passed on since the start.
+    pub fn connections(&self) -> usize {
+        self.shared.state().connected
     }
 
     /// How many bytes have gone from clients to the server.
@@ -226,6 +238,7 @@ impl Shared {
         });
         state.connections.retain(|connection| !connection.pumps.iter().all(JoinHandle::is_finished));
         state.connections.push(Connection { client, server, pumps });
+        state.connected += 1;
         Ok(())
     }
 

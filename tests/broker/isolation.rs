@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use patroni_broker::broker::{DeprovisionRequest, LastOperation, Outcome};
+use patroni_broker::cells::ContainerSpec;
 use patroni_broker::cells::fake::{self, Call};
 use patroni_broker::model::{Catalog, ContainerName, NodeId, PlanId};
 use patroni_broker::scheduler::{self, Step};
@@ -294,6 +295,15 @@ fn an_outage_holds_a_deprovision_up() {
     lab.assert_nothing_left();
 }
 
+/// The container that the broker makes when it starts and one of `b1`'s is gone.
+fn made_anew(lab: &mut Lab) -> ContainerSpec {
+    let node: NodeId = nodes(lab, "b1")[0].clone().try_into().unwrap();
+    lab.engine.lose(&ContainerName::of(&node));
+    lab.start();
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+    lab.engine.spec(&ContainerName::of(&node)).unwrap()
+}
+
 /// Ordered before an administrator was named, and its containers know no other credentials.
 #[test]
 fn an_instance_without_credentials_goes_on_with_the_shared_access() {
@@ -307,12 +317,7 @@ fn an_instance_without_credentials_goes_on_with_the_shared_access() {
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
     assert_eq!(lab.engine.containers(), before, "its containers were made anew");
     lab.rewind("b1", 1);
-    let node: NodeId = nodes(&lab, "b1")[0].clone().try_into().unwrap();
-    lab.engine.lose(&ContainerName::of(&node));
-    lab.start();
-    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
-    let spec = lab.engine.spec(&ContainerName::of(&node)).unwrap();
-    assert_eq!(secrets(&spec)["store"], serde_json::Value::Null);
+    assert_eq!(secrets(&made_anew(&mut lab))["store"], serde_json::Value::Null);
     assert_eq!(lab.guests.admitted(), 0);
     lab.deprovision("b1").unwrap();
     lab.assert_nothing_left();
@@ -325,12 +330,7 @@ fn an_instance_without_an_administrator_shares_the_access() {
     lab.provision(order("b1", "{}")).unwrap();
     lab.isolates = false;
     lab.rewind("b1", 1);
-    let node: NodeId = nodes(&lab, "b1")[0].clone().try_into().unwrap();
-    lab.engine.lose(&ContainerName::of(&node));
-    lab.start();
-    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
-    let spec = lab.engine.spec(&ContainerName::of(&node)).unwrap();
-    assert_eq!(secrets(&spec)["store"], serde_json::Value::Null);
+    assert_eq!(secrets(&made_anew(&mut lab))["store"], serde_json::Value::Null);
     lab.deprovision("b1").unwrap();
 }
 

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{
-    Accepted, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts, ProvisionRequest,
-    RandomMint, Settings,
+    Accepted, BindRequest, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts,
+    ProvisionRequest, RandomMint, Settings,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
 use patroni_broker::cells::{Cell, Cells, ContainerSpec, ContainerState};
 use patroni_broker::model::{
-    Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, PatroniPlan, Plan, PlanId,
+    BindingId, Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, PatroniPlan, Plan, PlanId,
     PlanSettings, PortRange, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
@@ -260,6 +260,18 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 pub fn id(raw: &str) -> InstanceId {
     InstanceId::parse(raw).unwrap()
+}
+
+/// A binding called `x`.
+pub fn binding(instance: &str) -> BindRequest {
+    BindRequest {
+        instance: id(instance),
+        binding: BindingId::parse("x").unwrap(),
+        service: ServiceId::parse("postgresql").unwrap(),
+        plan: PlanId::parse("cluster").unwrap(),
+        parameters: Map::new(),
+        bind_resource: Map::new(),
+    }
 }
 
 /// An order with these parameters.

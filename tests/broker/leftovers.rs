@@ -1,12 +1,11 @@
 //! What other versions, other configurations and the ancestors have left in the store.
 
-use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, Outcome};
-use patroni_broker::model::{BindingId, Catalog, PlanId, ServiceId};
+use patroni_broker::broker::{BrokerError, LastOperation, Outcome};
+use patroni_broker::model::Catalog;
 use patroni_broker::state::keys;
-use serde_json::Map;
 use storage::Expect;
 
-use crate::lab::{Lab, id, order};
+use crate::lab::{Lab, binding, id, order};
 
 /// An operator takes a plan out of the configuration while an instance of it lives.
 #[test]
@@ -60,15 +59,7 @@ fn an_ancestors_instance_is_used_and_given_back() {
     let said = LastOperation::Succeeded { description: "master running".to_owned() };
     assert_eq!(lab.broker().last_operation(&id("b1")).unwrap(), said);
     assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 1}"#)), Err(BrokerError::InstanceExists));
-    let binding = BindRequest {
-        instance: id("b1"),
-        binding: BindingId::parse("x").unwrap(),
-        service: ServiceId::parse("postgresql").unwrap(),
-        plan: PlanId::parse("cluster").unwrap(),
-        parameters: Map::new(),
-        bind_resource: Map::new(),
-    };
-    let bound = lab.broker().bind(binding).unwrap();
+    let bound = lab.broker().bind(binding("b1")).unwrap();
     assert_eq!(bound.credentials["uri"], "postgres://appuser:r@10.0.0.9:33006/postgres");
     assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
     lab.assert_nothing_left();

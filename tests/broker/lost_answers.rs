@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, Outcome, UnbindRequest};
-use patroni_broker::model::{BindingId, PlanId, ServiceId};
+use patroni_broker::broker::{BrokerError, LastOperation, Outcome, UnbindRequest};
+use patroni_broker::model::BindingId;
 use patroni_broker::state::{Instances, OperationKind, OperationState};
-use serde_json::Map;
 use storage::embedded::{Embedded, Options};
 use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
 
-use crate::lab::{Lab, id, order, until};
+use crate::lab::{Lab, binding, id, order, until};
 
 /// How long it takes to know that an answer is lost: long enough that others go on with what was written.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -121,17 +120,6 @@ fn assert_claims(lab: &Lab, what: &str) {
     assert_eq!(claimed(), named, "{what}");
 }
 
-fn binding() -> BindRequest {
-    BindRequest {
-        instance: id("b1"),
-        binding: BindingId::parse("x").unwrap(),
-        service: ServiceId::parse("postgresql").unwrap(),
-        plan: PlanId::parse("cluster").unwrap(),
-        parameters: Map::new(),
-        bind_resource: Map::new(),
-    }
-}
-
 /// An instance's whole life, with one answer lost in it.
 fn live(lab: &Lab, what: &str) {
     let outcome = insist(|| lab.provision(order("b1", "{}"))).unwrap();
@@ -139,7 +127,7 @@ fn live(lab: &Lab, what: &str) {
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }), "{what}");
     assert_eq!(lab.engine.containers().len(), 2, "{what}");
     assert_claims(lab, what);
-    insist(|| lab.broker().bind(binding())).unwrap_or_else(|error| panic!("{what}: {error}"));
+    insist(|| lab.broker().bind(binding("b1"))).unwrap_or_else(|error| panic!("{what}: {error}"));
     let unbind = || UnbindRequest { instance: id("b1"), binding: BindingId::parse("x").unwrap() };
     let unbound = insist(|| lab.broker().unbind(unbind()));
     assert!(matches!(unbound, Ok(()) | Err(BrokerError::BindingGone)), "{what}: {unbound:?}");
@@ -224,7 +212,7 @@ fn a_binding_does_not_outlive_its_instance() {
         (operation.kind, operation.state) = (OperationKind::Deprovision, OperationState::InProgress);
         instances.save(record).unwrap();
     });
-    assert_eq!(lab.broker().bind(binding()).err(), Some(BrokerError::Concurrency));
+    assert_eq!(lab.broker().bind(binding("b1")).err(), Some(BrokerError::Concurrency));
     assert!(!lab.keys().iter().any(|key| key.contains("/bindings/")), "{:?}", lab.keys());
     lab.stop();
 }

@@ -2,13 +2,12 @@
 
 use std::sync::{Mutex, Once};
 
-use patroni_broker::broker::{BindRequest, LastOperation};
+use patroni_broker::broker::LastOperation;
 use patroni_broker::cells::ContainerState;
-use patroni_broker::model::{BindingId, ContainerName, PlanId, ServiceId};
-use serde_json::Map;
+use patroni_broker::model::ContainerName;
 
 use crate::fake_guests::{KEY_LINE, Trouble};
-use crate::lab::{IMAGE, Lab, id, order, secrets, until};
+use crate::lab::{IMAGE, Lab, binding, order, secrets, until};
 
 const CELLS: &str = "c1@z1 c2@z1 c3@z2 c4@z2";
 
@@ -106,15 +105,7 @@ fn nobody_else_is_told_the_credentials() {
 fn a_binding_has_no_part_in_it() {
     let lab = Lab::isolated(CELLS);
     lab.provision(order("b1", "{}")).unwrap();
-    let binding = BindRequest {
-        instance: id("b1"),
-        binding: BindingId::parse("x").unwrap(),
-        service: ServiceId::parse("postgresql").unwrap(),
-        plan: PlanId::parse("cluster").unwrap(),
-        parameters: Map::new(),
-        bind_resource: Map::new(),
-    };
-    let bound = serde_json::to_string(&lab.broker().bind(binding).unwrap().credentials).unwrap();
+    let bound = serde_json::to_string(&lab.broker().bind(binding("b1")).unwrap().credentials).unwrap();
     let password = lab.record("b1").unwrap().value.store_credentials.unwrap().password;
     assert!(!bound.contains(password.expose()) && !bound.contains("guest"), "{bound}");
 }

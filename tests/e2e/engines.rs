@@ -1,6 +1,8 @@
 //! The stores that a site may stand on, each as an operator would set it up who takes security seriously: etcd v3 with
-//! TLS, users and an administrator, Consul with ACLs and an administrator, etcd v2 as the ancestors ran it.
+//! TLS, users and an administrator, Consul with client certificates, ACLs and an administrator, etcd v2 as the ancestors
+//! ran it.
 
+use std::fs::read_to_string;
 use std::net::TcpListener;
 use std::sync::Mutex;
 
@@ -8,7 +10,7 @@ use libtest_mimic::Failed;
 use storage::AccessControl;
 use storage::consul::{Policies, Token};
 use storage::etcd_v3::Users;
-use storage::remote::{Credentials, Reach, Tls};
+use storage::remote::{ClientCertificate, Credentials, Reach, Tls};
 use test_servers::{
     Certificates, Consul, ConsulOptions, Etcd, EtcdCluster, EtcdOptions, ROOT, User, enable_auth_v3,
 };
@@ -69,7 +71,7 @@ impl Engine {
             BROKER.password,
             certificates.authority.display(),
         );
-        let tls = Tls { ca: Some(std::fs::read_to_string(&certificates.authority)?), client: None };
+        let tls = Tls { ca: Some(read_to_string(&certificates.authority)?), client: None };
         let reach = Reach { tls: Some(tls), ..Reach::of(&[etcd.endpoint().to_owned()]) };
         let root = Credentials { username: ROOT.to_owned(), password: ROOT_PASSWORD.to_owned() };
         let guests = Users::connect(&reach, root)?;
@@ -84,23 +86,32 @@ impl Engine {
         Ok(Self { cluster: Some(Mutex::new(cluster)), ..Self::of(section, ()) })
     }
 
-    /// One Consul with ACLs, and an administrator who gives each instance a token of its own.
+    /// One Consul with ACLs, TLS and client certificates, and an administrator who gives each instance a token of its own.
     pub fn consul() -> Result<Self, Failed> {
+        let certificates = Certificates::make(&[bridge()?.parse()?])?;
         let options = ConsulOptions {
             listen: bridge()?.parse()?,
             management_token: Some(MANAGEMENT_TOKEN.to_owned()),
+            tls: Some(certificates.mutual_tls()),
             ..ConsulOptions::default()
         };
         let consul = Consul::start(&options)?;
+        let (certificate, key) = (&certificates.client.certificate, &certificates.client.key);
         let section = format!(
             "engine = \"consul\"\nendpoints = [\"{}\"]\ntoken = \"{}\"\n\
+             tls = {{ ca = {:?}, cert = {certificate:?}, key = {key:?} }}\n\
+             container_tls = {{ cert = {certificate:?}, key = {key:?} }}\n\
              administrator = {{ token = \"{MANAGEMENT_TOKEN}\" }}\n",
             consul.endpoint(),
             consul.token(BROKER_RULES)?,
+            certificates.authority,
         );
-        let reach = Reach::of(&[consul.endpoint().to_owned()]);
+        let client = ClientCertificate { chain: read_to_string(certificate)?, key: read_to_string(key)? };
+        let tls = Tls { ca: Some(read_to_string(&certificates.authority)?), client: Some(client) };
+        let reach = Reach { tls: Some(tls), ..Reach::of(&[consul.endpoint().to_owned()]) };
         let guests = Policies::connect(&reach, Token::parse(MANAGEMENT_TOKEN)?)?;
-        Ok(Self { guests: Some(Box::new(guests)), ..Self::of(section, consul) })
+        let engine = Self::of(section, consul);
+        Ok(Self { guests: Some(Box::new(guests)), _certificates: Some(certificates), ..engine })
     }
 
     fn of(section: String, server: impl Send + 'static) -> Self {

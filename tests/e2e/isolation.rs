@@ -3,7 +3,7 @@
 use libtest_mimic::Failed;
 use serde_json::Value;
 use storage::consul::Token;
-use storage::remote::{Credentials, Reach, Tls};
+use storage::remote::{ClientCertificate, Credentials, Reach, Tls};
 use storage::{Consul, EtcdV3, Expect, Key, Store};
 
 use crate::engines::Engine;
@@ -82,8 +82,10 @@ fn as_container(site: &Site, instance: &str) -> Result<Box<dyn Store>, Failed> {
     let variable = |name: &str| bash(&format!("docker exec {container} printenv {name}"), &[]);
     let endpoints: Vec<String> =
         variable("BROKER_STORE_ENDPOINTS")?.trim().split(',').map(str::to_owned).collect();
-    let ca = text(&secrets["store_tls"]["ca"]);
-    let reach = Reach { tls: ca.map(|ca| Tls { ca: Some(ca), client: None }), ..Reach::of(&endpoints) };
+    let tls = |part: &str| text(&secrets["store_tls"][part]);
+    let client = tls("cert").zip(tls("key")).map(|(chain, key)| ClientCertificate { chain, key });
+    let tls = tls("ca").map(|ca| Tls { ca: Some(ca), client });
+    let reach = Reach { tls, ..Reach::of(&endpoints) };
     let password =
         text(&secrets["store"]["password"]).ok_or("the container has no password for the store")?;
     Ok(match variable("BROKER_STORE_ENGINE")?.trim() {

@@ -91,6 +91,7 @@ impl Sessions {
                     self.forget(client, key, Some(later));
                 }
                 Ok(_) => session.end(client),
+                // It may hold the entry: whichever does not is left to its TTL.
                 Err(_) => {}
             },
             (Ok(None), _) | (Err(_), None) => {}

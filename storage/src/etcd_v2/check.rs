@@ -12,7 +12,7 @@ use crate::remote::survey::survey;
 use crate::remote::wire::{Method, NoAnswer, Reply, Verdict};
 
 /// Nobody makes an entry of this name; a write that expects one is refused and leaves nothing behind.
-const PROBED: &str = "/broker/check";
+const PROBED: &str = "/patroni-broker-check";
 
 /// What `/version` says.
 #[derive(Deserialize)]
@@ -32,7 +32,7 @@ impl EtcdV2 {
     /// Makes sure that an endpoint answers, serves the v2 API, lets us in, lets us read and write, and has a quorum.
     /// One such endpoint is enough; of the others the log warns. Leaves nothing behind.
     ///
-    /// etcd says the same to a wrong password and to a user who may read nothing under `/broker`: both are
+    /// etcd says the same to a wrong password and to a user who may not read everything under `/`: both are
     /// [`Unusable::NotLetIn`]. Takes no longer than twice the time for a call.
     ///
     /// # Errors
@@ -46,12 +46,13 @@ impl EtcdV2 {
     fn probe(&self, at: usize) -> Result<(), Unusable> {
         // etcd itself takes longer than that to say that it has no quorum; its health tells.
         let patience = self.wire.timeouts().total / 2;
-        let key = Key::parse(PROBED).expect("a path of two segments is a key");
-        let answer = self.question(at, Method::Get, &target(&key, "quorum=true"), "", patience)?;
+        // Records, ports and what the registrar announces stand all over the store, and the router watches all of it.
+        let answer = self.question(at, Method::Get, &target(&Key::root(), "quorum=true"), "", patience)?;
         self.admits(&answer, None)?;
+        let key = Key::parse(PROBED).expect("a path of one segment is a key");
         let form = "value=&prevExist=true&prevIndex=1";
         let answer = self.question(at, Method::Put, &target(&key, ""), form, patience)?;
-        self.admits(&answer, Some("to write /broker"))
+        self.admits(&answer, Some("to write everywhere under /"))
     }
 
     fn question(
@@ -90,7 +91,9 @@ impl EtcdV2 {
                 reasons: match self.credentials {
                     None => format!("{reasons}: it asks for a user and password, and none are given"),
                     Some(_) => {
-                        format!("{reasons}: the user or password is wrong, or may read nothing under /broker")
+                        format!(
+                            "{reasons}: the user or password is wrong, or may not read everything under /"
+                        )
                     }
                 },
             }),

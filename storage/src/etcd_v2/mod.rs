@@ -275,6 +275,10 @@ fn comparable(revision: Revision) -> Result<u64, StoreError> {
 
 fn target(key: &Key, query: &str) -> String {
     let mut target = "/v2/keys".to_owned();
+    if key.segments().next().is_none() {
+        // A role for everything, `/*`, does not cover the root without it.
+        target.push('/');
+    }
     for segment in key.segments() {
         target.push('/');
         target.push_str(&percent_encoded(segment));
@@ -300,7 +304,7 @@ mod tests {
     fn nothing_in_a_key_can_change_the_request() {
         let key = Key::parse("/a b/c?d=1&e#%2F/ä").unwrap();
         assert_eq!(target(&key, "q=1"), "/v2/keys/a%20b/c%3Fd%3D1%26e%23%252F/%C3%A4?q=1");
-        assert_eq!(target(&Key::root(), ""), "/v2/keys");
+        assert_eq!(target(&Key::root(), ""), "/v2/keys/");
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use storage::consul::Token;
 use storage::remote::{Reach, Timeouts};
-use storage::{Consul, Deadline, Expect, Revision, Store, StoreError, Ttl};
+use storage::{Consul, Deadline, Expect, Revision, Store, Ttl};
 use test_servers::StrangeServer;
 
 use crate::Test;
 use crate::lab::key;
+use crate::support::Sort::{self, Conflict, Corrupt, Fine, OutcomeUnknown, Unavailable};
+use crate::support::{http, sort};
 
 pub const TESTS: &[Test] = &[
     ("answers_are_sorted_by_what_to_do_next", answers_are_sorted_by_what_to_do_next),
@@ -22,31 +24,6 @@ const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), total: Du
 const JSON: &str = "Content-Type: application/json\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 const INDEX: &str = "Content-Type: application/json\r\nX-Consul-Index: 7\r\n";
-
-fn http(status: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sort {
-    Fine,
-    Conflict,
-    Unavailable,
-    OutcomeUnknown,
-    Corrupt,
-}
-use Sort::{Conflict, Corrupt, Fine, OutcomeUnknown, Unavailable};
-
-fn sort<T>(result: &Result<T, StoreError>) -> Sort {
-    match result {
-        Ok(_) => Fine,
-        Err(StoreError::Conflict) => Conflict,
-        Err(StoreError::Unavailable { .. }) => Unavailable,
-        Err(StoreError::OutcomeUnknown { .. }) => OutcomeUnknown,
-        Err(StoreError::Corrupt { .. }) => Corrupt,
-    }
-}
 
 fn connect(endpoints: &[String]) -> Consul {
     let token = Token::parse("3f0cd05b-1c84-4e1c-b2bd-3a3b2f0f2a55").unwrap();

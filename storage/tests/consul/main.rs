@@ -9,6 +9,8 @@ mod check;
 mod guests;
 mod lab;
 mod sessions;
+#[path = "../support/answers.rs"]
+mod support;
 mod watch;
 
 use libtest_mimic::{Arguments, Trial};

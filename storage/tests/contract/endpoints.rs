@@ -9,12 +9,13 @@ use storage::{Changed, Deadline, Expect};
 use test_servers::{Mode, free_address};
 
 use crate::Scenario;
-use crate::bench::{Bench, SLACK};
+use crate::bench::{Bench, PATIENT, SLACK};
 use crate::say::{is_outage, key, within, write_id};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("one_good_endpoint_is_found_and_remembered", one_good_endpoint_is_found_and_remembered),
     ("a_watch_leaves_an_endpoint_that_fell_silent", a_watch_leaves_an_endpoint_that_fell_silent),
+    ("calls_share_a_connection", calls_share_a_connection),
     ("what_was_not_sent_goes_to_the_next_endpoint", what_was_not_sent_goes_to_the_next_endpoint),
 ];
 
@@ -23,6 +24,21 @@ const TIMEOUTS: Timeouts =
 
 /// `G`ood, `H`anging, `R`efused: in any order.
 const LISTS: [&str; 12] = ["G", "GH", "HG", "RG", "GRH", "GHR", "RGH", "HGR", "RHG", "HRG", "HHG", "RRRRG"];
+
+/// Each would cost a handshake, with TLS two more ways there and back.
+fn calls_share_a_connection(bench: &mut Bench) {
+    let served = bench.served();
+    let proxy = served.proxy();
+    let store = served.through(&[proxy.address()], PATIENT);
+    let at = key("/kept-alive");
+    for _ in 0..10 {
+        let revision = store.put(&at, b"1", None, Expect::Absent).unwrap();
+        assert!(store.get(&at).unwrap().is_some());
+        assert_eq!(store.list(&key("/")).unwrap().entries.len(), 1);
+        store.delete(&at, Expect::Unchanged(revision)).unwrap();
+    }
+    assert_eq!(proxy.connections(), 1);
+}
 
 fn one_good_endpoint_is_found_and_remembered(bench: &mut Bench) {
     let served = bench.served();
@@ -42,11 +58,13 @@ fn one_good_endpoint_is_found_and_remembered(bench: &mut Bench) {
         let store = served.through(&addresses, TIMEOUTS);
         let got = within(list, longest, || store.get(&at));
         assert_eq!(got, Ok(None), "{list}");
-        // By now it is known who answers.
+        // By now it is known who answers: nobody else is asked.
+        let asked = hanging.connections();
         within(list, SLACK, || store.get(&at).unwrap());
         let first = within(list, SLACK, || store.put(&at, b"1", None, Expect::Absent)).unwrap();
         let wait = Duration::from_millis(100);
         within(list, wait + SLACK, || store.watch(&at, first, Deadline::after(wait)).unwrap());
+        assert_eq!(hanging.connections(), asked, "{list}");
 
         // Who begins with a watch or a write finds it as well.
         let fresh = served.through(&addresses, TIMEOUTS);
@@ -63,8 +81,10 @@ fn one_good_endpoint_is_found_and_remembered(bench: &mut Bench) {
                 }
             }
         }
+        let asked = hanging.connections();
         let put = within(list, SLACK, || fresh.put(&at, &write_id(), None, Expect::Unchanged(held)));
         assert!(put.is_ok(), "{list}: the good one was not found by writing: {put:?}");
+        assert_eq!(hanging.connections(), asked, "{list}");
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use storage::remote::{Reach, Timeouts};
-use storage::{Deadline, EtcdV2, Expect, Key, Revision, Store, StoreError};
+use storage::{Deadline, EtcdV2, Expect, Key, Revision, Store};
+use test_servers::StrangeServer;
+
+use crate::support::{Sort, http, sort};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("answers_are_sorted_by_what_to_do_next", answers_are_sorted_by_what_to_do_next),
@@ -24,48 +25,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a_watch_skips_nothing_that_is_on_its_way", a_watch_skips_nothing_that_is_on_its_way),
 ];
 
-/// Answers every request alike, and counts them.
-fn server(answer: &str) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (requests, answer) = (Arc::new(AtomicUsize::new(0)), answer.to_owned());
-    let count = Arc::clone(&requests);
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut buffer = [0; 4096];
-            if stream.read(&mut buffer).is_ok_and(|length| length > 0) {
-                count.fetch_add(1, Ordering::SeqCst);
-                drop(stream.write_all(answer.as_bytes()));
-            }
-        }
-    });
-    (url, requests)
-}
-
-fn http(status: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sort {
-    Fine,
-    Conflict,
-    Unavailable,
-    OutcomeUnknown,
-    Corrupt,
-}
-
-fn sort<T>(result: &Result<T, StoreError>) -> Sort {
-    match result {
-        Ok(_) => Sort::Fine,
-        Err(StoreError::Conflict) => Sort::Conflict,
-        Err(StoreError::Unavailable { .. }) => Sort::Unavailable,
-        Err(StoreError::OutcomeUnknown { .. }) => Sort::OutcomeUnknown,
-        Err(StoreError::Corrupt { .. }) => Sort::Corrupt,
-    }
-}
-
 fn connect(endpoints: &[String]) -> EtcdV2 {
     let timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_millis(1500) };
     EtcdV2::connect(&Reach { timeouts, ..Reach::of(endpoints) }, None).unwrap()
@@ -73,12 +32,12 @@ fn connect(endpoints: &[String]) -> EtcdV2 {
 
 fn answers_are_sorted_by_what_to_do_next() {
     let check = |name: &str, answer: &str, reads: Sort, writes: Sort| {
-        let (url, requests) = server(answer);
-        let (other, others) = server(answer);
-        let (store, at) = (connect(&[url, other]), Key::parse("/a").unwrap());
+        let servers = [(); 2].map(|()| StrangeServer::start(answer).unwrap());
+        let endpoints = servers.each_ref().map(StrangeServer::endpoint);
+        let (store, at) = (connect(&endpoints), Key::parse("/a").unwrap());
         let put = store.put(&at, b"1", None, Expect::Absent);
         assert_eq!(sort(&put), writes, "{name}: put: {put:?}");
-        let sent = requests.load(Ordering::SeqCst) + others.load(Ordering::SeqCst);
+        let sent: usize = servers.iter().map(StrangeServer::requests).sum();
         assert_eq!(sent, 1, "{name}: a write was sent again");
         let delete = store.delete(&at, Expect::Unchanged(Revision(1)));
         assert_eq!(sort(&delete), writes, "{name}: delete: {delete:?}");
@@ -107,8 +66,8 @@ fn answers_are_sorted_by_what_to_do_next() {
 }
 
 fn what_etcd_cannot_hold_is_refused_before_it_is_sent() {
-    let (url, requests) = server("");
-    let store = connect(&[url]);
+    let server = StrangeServer::start("").unwrap();
+    let store = connect(&[server.endpoint()]);
     let check = |at: &str, value: &[u8], expect, expected| {
         let put = store.put(&Key::parse(at).unwrap(), value, None, expect);
         assert_eq!(sort(&put), expected, "{at}: {put:?}");
@@ -116,7 +75,7 @@ fn what_etcd_cannot_hold_is_refused_before_it_is_sent() {
     check("/a", b"\xff", Expect::Anything, Sort::Corrupt);
     check("/a/_hidden/x", b"1", Expect::Anything, Sort::Corrupt);
     check("/a", b"1", Expect::Unchanged(Revision(0)), Sort::Conflict);
-    assert_eq!(requests.load(Ordering::SeqCst), 0);
+    assert_eq!(server.requests(), 0);
 }
 
 fn a_server_that_says_nothing_costs_no_more_than_the_timeout() {

@@ -4,6 +4,8 @@
 
 mod answers;
 mod check;
+#[path = "../support/answers.rs"]
+mod support;
 
 use libtest_mimic::{Arguments, Trial};
 use test_servers::etcd_is_installed;

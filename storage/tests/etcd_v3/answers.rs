@@ -9,7 +9,8 @@ use storage::{EtcdV3, Expect, Key, Revision, Store, Ttl};
 use test_servers::StrangeServer;
 
 use crate::Scenario;
-use crate::bench::{Sort, credentials, sort, within};
+use crate::bench::{credentials, within};
+use crate::support::{Sort, http, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("are_sorted_by_what_to_do_next", are_sorted_by_what_to_do_next),
@@ -18,11 +19,6 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const JSON: &str = "Content-Type: application/json\r\n";
-
-fn http(status: &str, headers: &str, body: &str) -> String {
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
-}
 
 fn connect(endpoints: &[String]) -> EtcdV3 {
     let timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_millis(1500) };

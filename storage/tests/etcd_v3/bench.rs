@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use storage::remote::{Credentials, Reach, Timeouts};
-use storage::{Changed, Deadline, EtcdV3, Key, StoreError};
+use storage::{Changed, Deadline, EtcdV3, Key};
 use test_servers::{Etcd, EtcdOptions, ROOT, enable_auth_v3};
 
 pub const ROOT_PASSWORD: &str = "root's own: hush";
@@ -97,23 +97,4 @@ pub fn token(endpoint: &str, user: &str, password: &str) -> String {
 /// How many leases there are.
 pub fn leases(endpoint: &str) -> usize {
     done(endpoint, "", "/v3/lease/leases", &json!({}))["leases"].as_array().map_or(0, Vec::len)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
-    Fine,
-    Conflict,
-    Unavailable,
-    OutcomeUnknown,
-    Corrupt,
-}
-
-pub fn sort<T>(result: &Result<T, StoreError>) -> Sort {
-    match result {
-        Ok(_) => Sort::Fine,
-        Err(StoreError::Conflict) => Sort::Conflict,
-        Err(StoreError::Unavailable { .. }) => Sort::Unavailable,
-        Err(StoreError::OutcomeUnknown { .. }) => Sort::OutcomeUnknown,
-        Err(StoreError::Corrupt { .. }) => Sort::Corrupt,
-    }
 }

@@ -7,7 +7,8 @@ use storage::{EtcdV3, Expect, Key, MAX_VALUE_BYTES, Revision, Store, StoreError,
 use test_servers::{Mode, Proxy, free_address};
 
 use crate::Scenario;
-use crate::bench::{Sort, b64, client, done, etcd, key, keys, reach, sort, within};
+use crate::bench::{b64, client, done, etcd, key, keys, reach, within};
+use crate::support::{Sort, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("entries_stand_below_entries", entries_stand_below_entries),

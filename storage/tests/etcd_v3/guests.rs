@@ -9,9 +9,9 @@ use test_servers::{Etcd, Proxy, ROOT};
 
 use crate::Scenario;
 use crate::bench::{
-    ROOT_PASSWORD, Sort, b64, call, client, closed_etcd, credentials, done, key, keys, reach, root, sort,
-    token, within,
+    ROOT_PASSWORD, b64, call, client, closed_etcd, credentials, done, key, keys, reach, root, token, within,
 };
+use crate::support::{Sort, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("a_guest_works_within_its_rights", a_guest_works_within_its_rights),

@@ -7,7 +7,8 @@ use serde_json::json;
 use storage::{Expect, Revision, Store, StoreError, Ttl};
 
 use crate::Scenario;
-use crate::bench::{Sort, b64, client, done, etcd, key, leases, sort};
+use crate::bench::{b64, client, done, etcd, key, leases};
+use crate::support::{Sort, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("an_older_lease_does_not_take_a_newer_value", an_older_lease_does_not_take_a_newer_value),

@@ -9,6 +9,8 @@ mod check;
 mod engine;
 mod guests;
 mod leases;
+#[path = "../support/answers.rs"]
+mod support;
 mod tokens;
 mod watch;
 

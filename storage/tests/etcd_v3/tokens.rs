@@ -12,9 +12,10 @@ use test_servers::{Etcd, Proxy, ROOT, enable_auth_v3};
 
 use crate::Scenario;
 use crate::bench::{
-    ROOT_PASSWORD, Sort, client, closed_etcd, credentials, done, etcd, etcd_with, key, keys, reach, root,
-    sort, token, within,
+    ROOT_PASSWORD, client, closed_etcd, credentials, done, etcd, etcd_with, key, keys, reach, root, token,
+    within,
 };
+use crate::support::{Sort, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("a_token_that_ended_is_renewed_for_every_call", a_token_that_ended_is_renewed_for_every_call),

@@ -9,7 +9,8 @@ use storage::{Changed, EtcdV3, Expect, Key, Revision, Store, StoreError, Ttl};
 use test_servers::{EtcdCluster, EtcdOptions, Mode, Proxy};
 
 use crate::Scenario;
-use crate::bench::{Sort, client, done, etcd, key, keys, reach, sort, within};
+use crate::bench::{client, done, etcd, key, keys, reach, within};
+use crate::support::{Sort, sort};
 
 pub const SCENARIOS: &[Scenario] = &[
     ("forgotten_history_says_resync", forgotten_history_says_resync),
