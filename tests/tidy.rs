@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Which modules a module may import. An arrow may only point down; this is the whole of it. `storage` is the crate
-/// of that name.
-const IMPORTS: [(&str, &[&str]); 15] = [
+/// Which modules a module may import. An arrow may only point down; this is the whole of it. `storage` and `door` are
+/// the crates of those names.
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
     ("lib", &[]),
     (
@@ -25,15 +25,20 @@ const IMPORTS: [(&str, &[&str]); 15] = [
             "cells",
             "scheduler",
             "config",
+            "metrics",
             "model",
             "storage",
+            "door",
         ],
     ),
     // Of storage no more than what certificates, keys and tokens must be.
     ("config", &["model", "storage"]),
-    // Of storage no more than its errors, which become statuses, and what both HTTP doors need around `tiny_http`.
-    ("api", &["broker", "model", "storage"]),
-    ("broker", &["services", "state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),
+    // Of storage no more than its errors, which become statuses.
+    ("api", &["broker", "metrics", "model", "storage", "door"]),
+    (
+        "broker",
+        &["services", "state", "patroni", "routing", "cells", "scheduler", "metrics", "model", "storage"],
+    ),
     ("services", &["state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),
     ("router", &["state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),
     ("registrar", &["state", "patroni", "routing", "cells", "scheduler", "model", "storage"]),
@@ -43,8 +48,13 @@ const IMPORTS: [(&str, &[&str]); 15] = [
     ("patroni", &["model", "storage"]),
     ("cells", &["model"]),
     ("scheduler", &["model"]),
+    // Of storage no more than what it measures.
+    ("metrics", &["model", "storage"]),
     ("model", &[]),
 ];
+
+/// The crates beside ours that modules may import.
+const CRATES: [&str; 2] = ["storage", "door"];
 
 /// What planning must not reach for: no I/O, no clock, no randomness.
 const IMPURE: [&str; 7] =
@@ -73,7 +83,9 @@ impl Source {
 
     /// Whether the whole file is compiled for tests only.
     fn is_test(&self) -> bool {
-        !["src/", "storage/src/", "test-servers/src/"].iter().any(|code| self.path.starts_with(code))
+        !["src/", "door/src/", "storage/src/", "test-servers/src/"]
+            .iter()
+            .any(|code| self.path.starts_with(code))
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
     }
@@ -138,10 +150,17 @@ fn problems(source: &Source) -> Vec<String> {
 fn forbidden_imports(source: &Source) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let Some(module) = source.module() else {
-        // The two crates beside ours; the servers for tests know nothing of the store's client either.
+        // The crates beside ours. The store has a door; nobody else of them knows of another.
         let name = source.path.split('/').next().unwrap_or_default();
-        let foreign =
-            |line: &str| line.contains("patroni_broker::") || name != "storage" && line.contains("storage::");
+        let refers = |line: &str, to: &str| {
+            let mut found = line.match_indices(to);
+            found.any(|(at, _)| begins_word(line, at) && !line[..at].ends_with("::"))
+        };
+        let foreign = |line: &str| {
+            refers(line, "patroni_broker::")
+                || name != "storage" && refers(line, "storage::")
+                || name == "test-servers" && refers(line, "door::")
+        };
         for (number, line) in source.code().filter(|(_, line)| foreign(line)) {
             found.push((number, format!("{name} knows nothing of ours: {}", line.trim())));
         }
@@ -166,7 +185,7 @@ fn forbidden_imports(source: &Source) -> Vec<(usize, String)> {
 }
 
 fn module_exists(name: &str) -> bool {
-    name == "storage" || IMPORTS.iter().any(|(module, _)| *module == name)
+    CRATES.contains(&name) || IMPORTS.iter().any(|(module, _)| *module == name)
 }
 
 /// The top modules that a line refers to. `module` is that of the file.
@@ -191,11 +210,12 @@ fn references(line: &str, module: &[&str], source: &Source) -> BTreeSet<String> 
             names.extend(first_names(rest));
         }
     }
-    // A module may have a part called storage of its own.
-    if !source.text.contains("mod storage;") {
-        let mut crates = line.match_indices("storage::").filter(|(at, _)| begins_word(line, *at));
+    // A module may have a part called like a crate of its own.
+    for name in CRATES.iter().filter(|name| !source.text.contains(&format!("mod {name};"))) {
+        let path = format!("{name}::");
+        let mut crates = line.match_indices(&path).filter(|(at, _)| begins_word(line, *at));
         if crates.any(|(at, _)| !line[..at].ends_with("::")) {
-            names.insert("storage".to_owned());
+            names.insert((*name).to_owned());
         }
     }
     names
@@ -245,7 +265,7 @@ fn sources() -> Vec<Source> {
             String::from_utf8_lossy(&listed.stdout).split('\0').map(str::to_owned).collect()
         }
         // From a tarball, without git.
-        _ => ["src", "storage", "test-servers", "tests", "config", "scripts", "images", "docs"]
+        _ => ["src", "door", "storage", "test-servers", "tests", "config", "scripts", "images", "docs"]
             .iter()
             .flat_map(|directory| walk(directory))
             .collect(),
@@ -328,7 +348,7 @@ fn the_repository_is_tidy() {
 
 #[test]
 fn the_other_crates_stand_alone() {
-    for name in ["storage", "test-servers"] {
+    for name in ["door", "storage", "test-servers"] {
         let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("path ="), "{name} depends on another crate of ours");
         // What the program is made of has no servers for tests in it.
@@ -336,6 +356,7 @@ fn the_other_crates_stand_alone() {
         for ours in ["test-servers", "storage"] {
             assert!(!dependencies.contains(ours), "{name} depends on {ours}");
         }
+        assert!(name == "storage" || !dependencies.contains("door."), "{name} depends on door");
     }
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let dependencies = manifest.split("\n[").find(|part| part.starts_with("dependencies]")).unwrap();
@@ -395,6 +416,8 @@ fn each_check_can_fail() {
     check("src/model/a.rs", "//! D.\n/// See [`crate::broker`].\nuse std::fmt; // crate::api\n", "");
     check("src/model/a.rs", "//! D.\nuse storage::Key;\n", "src/model/a.rs:2: model may not import storage");
     check("src/config/mod.rs", "//! D.\nmod storage;\nuse storage::read;\n", "");
+    check("src/broker/a.rs", "//! D.\nuse door::Head;\n", "src/broker/a.rs:2: broker may not import door");
+    check("src/api/a.rs", "//! D.\nuse door::Head;\n", "");
     check("src/api/a.rs", "//! D.\nuse crate::state::X;\n", "src/api/a.rs:2: api may not import state");
     check("src/broker/a.rs", "//! D.\nuse crate::api::X;\n", "src/broker/a.rs:2: broker may not import api");
     check("src/main.rs", "//! D.\nuse patroni_broker::api;\n", "src/main.rs:2: main may not import api");
@@ -408,6 +431,18 @@ fn each_check_can_fail() {
         "storage/src/a.rs",
         "//! D.\nuse patroni_broker::X;\n",
         "storage/src/a.rs:2: storage knows nothing of ours: use patroni_broker::X;",
+    );
+    check(
+        "door/src/a.rs",
+        "//! D.\nuse storage::Key;\nlet x = y.unwrap();\n",
+        "door/src/a.rs:3: no unwrap outside tests: expect names the invariant\n\
+         door/src/a.rs:2: door knows nothing of ours: use storage::Key;",
+    );
+    check("storage/src/a.rs", "//! D.\nuse door::Head;\n", "");
+    check(
+        "test-servers/src/a.rs",
+        "//! D.\nuse door::Head;\n",
+        "test-servers/src/a.rs:2: test-servers knows nothing of ours: use door::Head;",
     );
     check(
         "test-servers/src/a.rs",
