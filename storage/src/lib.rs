@@ -5,7 +5,6 @@
 //! - [`Store`]: the contract every engine keeps, proven by one suite in `tests/contract/`.
 //! - [`Embedded`], with [`embedded::http`] as its door for other processes, [`EtcdV2`], [`EtcdV3`] and [`Consul`]: the
 //!   engines.
-//! - [`door`]: what `tiny_http` needs around it, here and in the broker's own API.
 //! - [`remote`]: what the engines over a network share: endpoints, TLS, deadlines, failover.
 //! - [`ClientAccess`]: what another program needs in order to use the same store; [`AccessControl`] gives it
 //!   credentials of its own.
@@ -15,7 +14,6 @@ mod access;
 mod access_control;
 mod clock;
 pub mod consul;
-pub mod door;
 pub mod embedded;
 pub mod etcd_v2;
 pub mod etcd_v3;

@@ -60,6 +60,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As [`Store::get`].
     fn watch(&self, prefix: &Key, after: Revision, deadline: Deadline) -> Result<Changes, StoreError>;
+
+    /// Whether [`Store::get`] and [`Store::list`] wait for no other machine and for no write: a thread that must not
+    /// block may call them. Defaults to no.
+    fn reads_are_local(&self) -> bool {
+        false
+    }
 }
 
 /// A store's own count of changes; comparable only within one store.

@@ -1,8 +1,7 @@
-//! The embedded store's door for other processes: the part of etcd's v2 API that Patroni and [`crate::EtcdV2`] use.
+//! The embedded store's HTTP API for other processes: the part of etcd's v2 API that Patroni and [`crate::EtcdV2`] use.
 //!
-//! [`api`] turns plain requests into answers and knows no socket; this file is the only one that knows `tiny_http`,
-//! which gives each connection a thread and has no read timeout: a door for trusted networks. Who does not read is
-//! waited for a bounded time; who asks more on a connection on which a watch waits holds a worker until that is over.
+//! [`api`] turns plain requests into answers and knows no socket; this file is what stands between it and the door.
+//! Watches are answers in pieces, of which the head goes out at once: none holds a thread.
 //!
 //! It differs from etcd on purpose: a refresh keeps the index, keys that begin with `_` are not hidden, what is
 //! compared is not told in errors, and everything asks for user and password.
@@ -10,38 +9,33 @@
 mod api;
 mod auth;
 mod parked;
+mod plain;
 mod reply;
 mod request;
 
 use std::fmt;
-use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use door::{Call, Handler, Head, Limits, Response, Trouble, Verdict};
 
 use api::{Api, Outcome};
 pub use auth::Access;
-use parked::{MAX_WAITERS, Waiter};
+use parked::Waiter;
+#[doc(hidden)]
+pub use plain::answer;
 use reply::Reply;
 use request::{ApiRequest, Method};
 
-use crate::door::{DISCARD_LIMIT, Nudge, Seats};
 use crate::{ClientAccess, Embedded};
 
-/// The longest body, as etcd's own limit is about.
-const MAX_BODY_BYTES: usize = 1 << 20;
-/// How many refused bodies may be waited for at the same time.
-const UNREAD: usize = 64;
-/// How many answers to watches may be on their way apart from the others.
-const SLOW: usize = 64;
-/// How long a write waits for a reader that takes nothing. An answer is given up after up to three of them: a write of
-/// which the system has taken a part has not failed yet.
-const WRITE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a reader is waited for that takes nothing, and, at the end, for those who have not been answered yet.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -51,32 +45,41 @@ pub struct ServerOptions {
     /// The base URLs that clients are told to use, such as `http://172.17.0.1:4001`. Defaults, if empty, to the
     /// address listened on.
     pub advertise: Vec<String>,
-    /// How many requests are worked on at once; those that wait for a change do not count.
-    pub workers: usize,
+    /// The door's bounds. Half of the connections may wait for changes, so that there is always room for those that
+    /// write.
+    pub limits: Limits,
+    /// The largest body that is read.
+    pub max_body_bytes: usize,
     /// How long a watch waits before its client is told to ask again.
     pub longest_wait: Duration,
 }
 
 impl ServerOptions {
-    /// For clients with this user and password: 8 workers, watches of a minute.
+    /// For clients with this user and password: 8192 connections, bodies of 1 MiB as etcd's own limit is about, watches
+    /// of a minute.
     #[must_use]
     pub fn basic(username: &str, password: &str) -> Self {
         let access = Access::Basic { username: username.to_owned(), password: password.to_owned() };
-        Self { access, advertise: Vec::new(), workers: 8, longest_wait: Duration::from_secs(60) }
+        let limits = Limits { max_connections: 8192, write_timeout: PATIENCE, ..Limits::default() };
+        Self {
+            access,
+            advertise: Vec::new(),
+            limits,
+            max_body_bytes: 1 << 20,
+            longest_wait: Duration::from_secs(60),
+        }
     }
 }
 
-/// The served API. Dropping it ends it: what waits is told so, and its threads are joined. What is asked afterwards on
-/// a connection that was kept is not answered, since `tiny_http` has no way to close one: its client's own timeout, or
-/// the end of the process, which is seldom far then, ends that.
+/// The served API. Dropping it ends it: what waits is told so, what is worked on is answered, and its threads are
+/// joined.
 pub struct Server {
-    http: Arc<tiny_http::Server>,
+    /// None once it is being dropped.
+    door: Option<door::Server<Front>>,
+    watches: Option<JoinHandle<()>>,
     api: Arc<Api>,
-    address: SocketAddr,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-    workers: usize,
-    slow: Arc<Seats>,
+    address: SocketAddr,
 }
 
 impl Server {
@@ -86,45 +89,21 @@ impl Server {
     /// What the system says of the listener or of making threads.
     pub fn start(store: Arc<Embedded>, listener: TcpListener, options: ServerOptions) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        bound_writes(&listener)?;
         let advertise = match options.advertise {
             urls if urls.is_empty() => vec![format!("http://{address}")],
             urls => urls,
         };
         let api = Arc::new(Api { store, access: options.access, advertise });
-        let http = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let nudge = Arc::new(Nudge::start("store-nudge", address)?);
-        let unread = Seats::new(UNREAD);
-        let mut server = Self {
-            http: Arc::new(http),
-            api,
-            address,
-            stop: Arc::default(),
-            threads: Vec::new(),
-            workers: options.workers.max(1),
-            slow: Seats::new(SLOW),
-        };
-        let (park, arrivals) = bounded(MAX_WAITERS);
-        let (api, stop, slow) = (Arc::clone(&server.api), Arc::clone(&server.stop), Arc::clone(&server.slow));
-        server.spawn("store-watches", move || parked::run(&api, &arrivals, &stop, &slow))?;
-        for _ in 0..server.workers {
-            let worker = Worker {
-                http: Arc::clone(&server.http),
-                api: Arc::clone(&server.api),
-                stop: Arc::clone(&server.stop),
-                nudge: Arc::clone(&nudge),
-                unread: Arc::clone(&unread),
-                park: park.clone(),
-                longest_wait: options.longest_wait,
-            };
-            server.spawn("store-api", move || worker.run())?;
-        }
+        let ServerOptions { limits, max_body_bytes, longest_wait, .. } = options;
+        let max_waiters = limits.max_connections.div_ceil(2);
+        let (park, arrivals) = bounded(max_waiters);
+        let front = Front { api: Arc::clone(&api), park, longest_wait, max_body_bytes };
+        let mut server = Self { door: None, watches: None, api, stop: Arc::default(), address };
+        let (api, stop) = (Arc::clone(&server.api), Arc::clone(&server.stop));
+        let watch = move || parked::run(&api, &arrivals, &stop, max_waiters);
+        server.watches = Some(thread::Builder::new().name("store-watches".to_owned()).spawn(watch)?);
+        server.door = Some(door::Server::start(listener, None, limits, Arc::new(front))?);
         Ok(server)
-    }
-
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(work)?);
-        Ok(())
     }
 
     /// Where it listens.
@@ -152,18 +131,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(door) = &self.door {
+            door.begin_stop();
+        }
         self.stop.store(true, Ordering::SeqCst);
         self.api.store.shared.history.ring();
-        for _ in 0..self.workers {
-            self.http.unblock();
+        if self.watches.take().is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread of the embedded store's watches had panicked");
         }
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                log::error!("a thread of the embedded store's API had panicked");
-            }
-        }
-        if !self.slow.wait_until_empty(WRITE_PATIENCE * 3) {
-            log::warn!("a watcher of the embedded store reads too slowly to be told that it ended");
+        if self.door.take().is_some_and(|door| !door.stop(PATIENCE)) {
+            log::warn!("a client of the embedded store reads too slowly to be told that it ended");
         }
     }
 }
@@ -174,142 +151,79 @@ impl fmt::Debug for Server {
     }
 }
 
-/// `tiny_http` offers no timeouts, but a connection has those of the listener that it came by. Of writing only: one of
-/// reading would be one of accepting as well, which `tiny_http` takes for the listener's end.
-fn bound_writes(listener: &TcpListener) -> io::Result<()> {
-    // Another handle of the same socket, of the type that has the option.
-    TcpStream::from(OwnedFd::from(listener.try_clone()?)).set_write_timeout(Some(WRITE_PATIENCE))
-}
-
-struct Worker {
-    http: Arc<tiny_http::Server>,
+/// The API as the door's handler.
+struct Front {
     api: Arc<Api>,
-    stop: Arc<AtomicBool>,
-    /// Ends with the last worker.
-    nudge: Arc<Nudge>,
-    /// Refused requests whose bodies are still to arrive.
-    unread: Arc<Seats>,
     park: Sender<Waiter>,
     longest_wait: Duration,
+    max_body_bytes: usize,
 }
 
-impl Worker {
-    fn run(self) {
-        while !self.stop.load(Ordering::SeqCst) {
-            // An error is the unblocking at shutdown; `stop` is looked at next.
-            if let Ok(request) = self.http.recv() {
-                self.serve(request);
-            }
+impl Handler for Front {
+    type Admitted = ();
+
+    fn admit(&self, head: &Arc<Head>) -> Verdict<()> {
+        match self.api.admit(head.header("authorization")) {
+            Ok(()) => Verdict::Go { admitted: (), body_limit: self.max_body_bytes, at_once: false },
+            Err(reply) => Verdict::Answer(reply.into()),
         }
     }
 
-    fn serve(&self, mut request: tiny_http::Request) {
-        self.nudge.see(request.remote_addr().copied());
-        let plain = match self.read(&mut request) {
-            Ok(plain) => plain,
-            Err(reply) => return self.refuse(request, reply),
-        };
-        match self.api.handle(&plain) {
-            Outcome::Answer(reply) => respond(request, reply),
-            Outcome::Park(wait) => {
-                let mut out = request.into_writer();
-                if parked::send_head(&mut *out, &wait).is_err() {
-                    return;
+    fn handle(&self, call: Call<()>) {
+        let Call { head, body, reply, .. } = call;
+        match self.api.handle(&plain(&head, body)) {
+            Outcome::Answer(answer) => {
+                if !reply.send(answer.into()) {
+                    log::debug!("a client of the embedded store's API had gone");
                 }
-                let waiter = Waiter { wait, until: Instant::now() + self.longest_wait, out };
+            }
+            Outcome::Park(mut wait) => {
+                // Its reader learns at once the index that it waits from.
+                let mut head = Response::new(200, "", Vec::new());
+                head.headers = std::mem::take(&mut wait.headers);
+                let stream = reply.stream(head);
+                let waiter = Waiter { wait, until: Instant::now() + self.longest_wait, stream };
                 match self.park.try_send(waiter) {
                     Ok(()) => self.api.store.shared.history.ring(),
-                    Err(TrySendError::Full(mut waiter) | TrySendError::Disconnected(mut waiter)) => {
-                        // An empty body: its client asks again.
-                        drop(waiter.out.write_all(b"0\r\n\r\n").and_then(|()| waiter.out.flush()));
+                    // An empty body: its client asks again.
+                    Err(TrySendError::Full(waiter) | TrySendError::Disconnected(waiter)) => {
+                        waiter.stream.end()
                     }
                 }
             }
         }
     }
 
-    /// The request as plain data, or why it is not even looked at. Strangers' bodies are not read here, since their
-    /// senders decide how long that takes.
-    fn read(&self, request: &mut tiny_http::Request) -> Result<ApiRequest, Reply> {
-        let header = |name: &'static str| {
-            let found = request.headers().iter().find(|header| header.field.equiv(name));
-            found.map(|header| header.value.as_str().to_owned())
-        };
-        self.api.admit(header("Authorization").as_deref())?;
-        let is_form = header("Content-Type")
-            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
-        let method = match request.method() {
-            tiny_http::Method::Get => Method::Get,
-            tiny_http::Method::Head => Method::Head,
-            tiny_http::Method::Put => Method::Put,
-            tiny_http::Method::Post => Method::Post,
-            tiny_http::Method::Delete => Method::Delete,
-            _ => Method::Other,
-        };
-        let target = request.url().to_owned();
-        let mut form = read_body(request)?;
-        if !is_form {
-            form.clear();
+    fn refuse(&self, _head: Option<&Head>, trouble: Trouble) -> Response {
+        match trouble {
+            Trouble::TooLarge { limit } => {
+                Reply::text(413, format!("the body is larger than {} KiB\n", limit >> 10)).into()
+            }
+            other => other.response(),
         }
-        Ok(ApiRequest { method, target, form })
-    }
-
-    /// Answers, and waits for the rest of the body apart.
-    fn refuse(&self, request: tiny_http::Request, reply: Reply) {
-        let declared = request.body_length().unwrap_or(0);
-        if declared == 0 {
-            return respond(request, reply);
-        }
-        let Some(seat) = self.unread.take().filter(|_| declared <= DISCARD_LIMIT) else {
-            log::warn!("a refused body of {declared} bytes is not waited for: its connection is given up");
-            // Dropping the request would read its body first.
-            return std::mem::forget(request);
-        };
-        seat.apart("store-refusal", move || respond(request, reply));
     }
 }
 
-fn read_body(request: &mut tiny_http::Request) -> Result<Vec<u8>, Reply> {
-    let too_large = || Reply::text(413, "the body is larger than 1 MiB\n");
-    let chunked = request.headers().iter().any(|header| header.field.equiv("Transfer-Encoding"));
-    let limit = match request.body_length() {
-        Some(length) if length > MAX_BODY_BYTES => return Err(too_large()),
-        Some(length) => length,
-        None if chunked => MAX_BODY_BYTES + 1,
-        // Without either there is no body, and reading may take what comes after the request.
-        None => return Ok(Vec::new()),
+/// The request as plain data.
+fn plain(head: &Head, body: Vec<u8>) -> ApiRequest {
+    let is_form = head
+        .header("content-type")
+        .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+    let method = match head.method.as_str() {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "PUT" => Method::Put,
+        "POST" => Method::Post,
+        "DELETE" => Method::Delete,
+        _ => Method::Other,
     };
-    let mut body = Vec::new();
-    if let Err(error) = request.as_reader().take(limit as u64).read_to_end(&mut body) {
-        return Err(Reply::text(400, format!("the body could not be read: {}\n", error.kind())));
-    }
-    if body.len() > MAX_BODY_BYTES {
-        return Err(too_large());
-    }
-    // The reader ends quietly where the connection does, and part of a value is not the value.
-    if request.body_length().is_some_and(|length| body.len() < length) {
-        return Err(Reply::text(400, "the body broke off\n"));
-    }
-    Ok(body)
+    ApiRequest { method, target: head.target.clone(), form: if is_form { body } else { Vec::new() } }
 }
 
-fn respond(request: tiny_http::Request, reply: Reply) {
-    let headers = reply.headers.iter().filter_map(|(name, value)| {
-        // Names are ours and values are numbers and fixed words: all of them are valid headers.
-        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
-    });
-    let body = reply.body.into_bytes();
-    let length = body.len();
-    let response = tiny_http::Response::new(
-        tiny_http::StatusCode(reply.status),
-        headers.collect(),
-        io::Cursor::new(body),
-        Some(length),
-        None,
-    )
-    // What is sent in chunks ends in another one, which has to be waited for as well where nobody reads.
-    .with_chunked_threshold(usize::MAX);
-    if let Err(error) = request.respond(response) {
-        log::debug!("a client of the embedded store's API had gone: {error}");
+impl From<Reply> for Response {
+    fn from(reply: Reply) -> Self {
+        let mut response = Self::new(reply.status, "", reply.body.into_bytes());
+        response.headers = reply.headers;
+        response
     }
 }
