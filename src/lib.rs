@@ -9,6 +9,7 @@
 //! - [`router`], [`registrar`]: the two daemons.
 //! - [`state`], [`patroni`], [`routing`], [`cells`]: records over the store, members, ports, Docker.
 //! - [`scheduler`]: placement, plan, step: pure.
+//! - [`metrics`]: what is counted, for whoever counts.
 //! - [`model`]: ids, secrets, catalog: plain data.
 //! - `storage` (its own crate): the store and its engines.
 
@@ -17,6 +18,7 @@ pub mod broker;
 pub mod cells;
 pub mod cli;
 pub mod config;
+pub mod metrics;
 pub mod model;
 pub mod patroni;
 pub mod registrar;

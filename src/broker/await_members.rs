@@ -32,8 +32,8 @@ struct Troubles {
 
 impl Task<'_> {
     pub(super) fn await_members(&self, wanted: u32) -> Result<(), StepError> {
-        let driver = self.core.driver_of(self.record);
-        let watching = self.core.members.watch(&driver, self.record)?;
+        let containers = self.core.containers_of(self.record)?;
+        let watching = self.core.members.watch(&containers, self.record)?;
         let mut last = watching.first().clone();
         let mut troubles = Troubles::default();
         let look_every = self.core.settings.pace.look_every;
@@ -115,18 +115,20 @@ impl Task<'_> {
         node: &NodeRecord,
         state: Option<&ContainerState>,
     ) -> Result<Result<(), CellError>, StepError> {
-        let driver = self.core.driver_of(self.record);
+        let containers = self.core.containers_of(self.record)?;
         let spec = self.spec(&node.node_id)?;
         let was_started = matches!(state, Some(ContainerState::Exited { .. } | ContainerState::Other(_)));
-        warn!("instance {}: {} on {} is {state:?}", self.record.instance_id, spec.name, node.backend_id);
-        if was_started && driver.holds_data(self.record)? {
+        let found = state.map_or_else(|| "is not there".to_owned(), ToString::to_string);
+        warn!("instance {}: {} on {} {found}", self.record.instance_id, spec.name, node.backend_id);
+        if was_started && containers.holds_data(self.record)? {
             return Ok(cell.start(&spec.name));
         }
         if let Err(error) = cell.remove(&spec.name) {
             return Ok(Err(error));
         }
-        if driver.first_start(self.record)?.is_some_and(|start| start.by.as_ref() == Some(&node.node_id)) {
-            driver.clear_failed_start(self.record)?;
+        if containers.first_start(self.record)?.is_some_and(|start| start.by.as_ref() == Some(&node.node_id))
+        {
+            containers.clear_failed_start(self.record)?;
         }
         self.admit()?;
         Ok(make_container(cell, &spec, false))
@@ -135,9 +137,9 @@ impl Task<'_> {
     /// The mark of a first start stands, and for a while no member has been at it: whoever was has lost it. Counted
     /// from when this very mark was seen, since a member sets it a moment before it says that it is at it.
     fn clear_stalled_start(&self, troubles: &mut Troubles) -> Result<(), StepError> {
-        let driver = self.core.driver_of(self.record);
+        let containers = self.core.containers_of(self.record)?;
         let mark =
-            driver.first_start(self.record)?.filter(|start| start.by.is_none()).map(|start| start.mark);
+            containers.first_start(self.record)?.filter(|start| start.by.is_none()).map(|start| start.mark);
         let Some(mark) = mark else {
             troubles.stalled = None;
             return Ok(());
@@ -146,7 +148,7 @@ impl Task<'_> {
         if troubles.stalled.is_some_and(|(known, _)| known != mark) {
             troubles.stalled = Some((mark, Instant::now()));
         } else if since.elapsed() > self.core.settings.pace.stalled_after
-            && driver.clear_failed_start(self.record)?
+            && containers.clear_failed_start(self.record)?
         {
             info!("instance {}: cleared the mark of a first start that died", self.record.instance_id);
             troubles.stalled = None;
@@ -178,10 +180,10 @@ impl Task<'_> {
             Ok(lines) if lines.is_empty() => String::new(),
             Ok(lines) => {
                 let mut text = lines.join(" | ");
-                let driver = self.core.driver_of(self.record);
-                for secret in
-                    driver.secrets(self.record).into_iter().filter(|secret| !secret.expose().is_empty())
-                {
+                let containers = self.core.drivers.containers(self.record.driver);
+                let secrets =
+                    containers.map(|containers| containers.secrets(self.record)).unwrap_or_default();
+                for secret in secrets.into_iter().filter(|secret| !secret.expose().is_empty()) {
                     text = text.replace(secret.expose(), "<redacted>");
                 }
                 format!(", which logged last: {text}")

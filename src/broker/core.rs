@@ -1,7 +1,7 @@
 //! What every operation works with.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,12 +10,16 @@ use log::warn;
 use storage::{Clock, Expect, Store, StoreError};
 
 use super::members::Members;
-use super::{BrokerError, Parts, Settings};
+use super::offerings::Offerings;
+use super::put_aside::PutAside;
+use super::step_error::StepError;
+use super::{BrokerError, Parts, Settings, StartError};
 use crate::cells::{Cell, CellError, Cells};
-use crate::model::{Catalog, CellGuid, InstanceId, Mint, OperationId, Plan, PlanId, Service, ServiceId};
+use crate::metrics::Metrics;
+use crate::model::{CellGuid, InstanceId, Mint, OperationId, Plan, PlanId, Service, ServiceId};
 use crate::routing::{Allocations, PortPool};
 use crate::scheduler::CellLoad;
-use crate::services::{Driver, Drivers};
+use crate::services::{Containers, Driver, Drivers};
 use crate::state::{Bindings, InstanceRecord, Instances, Leases, NodeIndex, keys};
 
 /// How many instances may wait for a worker; what does not fit is found again by the scan for pending operations.
@@ -32,22 +36,30 @@ pub(super) struct Core {
     pub(super) leases: Leases,
     pub(super) members: Members,
     pub(super) cells: Cells,
-    pub(super) catalog: Catalog,
+    pub(super) offerings: Offerings,
     pub(super) drivers: Drivers,
     pub(super) mint: Arc<dyn Mint>,
     pub(super) settings: Settings,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) put_aside: PutAside,
+    /// How many wait in the threads of their callers.
+    pub(super) waiting: AtomicUsize,
     index: NodeIndex,
     clock: Arc<dyn Clock>,
     queue: Sender<InstanceId>,
     /// What is in the queue.
     queued: Mutex<HashSet<InstanceId>>,
     stopping: AtomicBool,
+    /// Taken when it stops, which closes the next.
+    stop: Mutex<Option<Sender<()>>>,
+    pub(super) stopped: Receiver<()>,
 }
 
 impl Core {
-    pub(super) fn start(parts: Parts, members: Members) -> Result<(Self, Receiver<InstanceId>), StoreError> {
-        let Parts { store, cells, catalog, drivers, clock, mint, settings } = parts;
+    pub(super) fn start(parts: Parts, members: Members) -> Result<(Self, Receiver<InstanceId>), StartError> {
+        let Parts { store, cells, catalog, drivers, clock, mint, metrics, settings } = parts;
         let (queue, queued) = bounded(QUEUE);
+        let (stop, stopped) = bounded(0);
         let leases = Leases::start(Arc::clone(&store), settings.holder.clone()).map_err(super::no_thread)?;
         let core = Self {
             instances: Instances::new(Arc::clone(&store)),
@@ -55,15 +67,20 @@ impl Core {
             allocations: Allocations::new(Arc::clone(&store)),
             ports: PortPool::new(Arc::clone(&store), Arc::clone(&clock), settings.public_ports),
             index: NodeIndex::start(Arc::clone(&store))?,
+            offerings: Offerings::new(catalog, &drivers)?,
+            waiting: AtomicUsize::new(0),
+            put_aside: PutAside::default(),
             queued: Mutex::default(),
             stopping: AtomicBool::new(false),
+            stop: Mutex::new(Some(stop)),
+            stopped,
             leases,
             members,
             cells,
-            catalog,
             drivers,
             mint,
             settings,
+            metrics,
             clock,
             queue,
             store,
@@ -74,6 +91,9 @@ impl Core {
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.put_aside.wake();
+        self.index.begin_stop();
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -135,22 +155,20 @@ impl Core {
         service: &ServiceId,
         plan: &PlanId,
     ) -> Result<(&Service, &Plan), BrokerError> {
-        let offered =
-            self.catalog.service(service).ok_or_else(|| BrokerError::UnknownService(service.clone()))?;
-        if let Some(plan) = offered.plan(plan) {
-            return Ok((offered, plan));
-        }
-        Err(match self.catalog.service_of_plan(plan) {
-            Some(other) => BrokerError::WrongPlan {
-                reason: format!("the plan {plan} is one of service {}, not of {service}", other.id),
-            },
-            None => BrokerError::UnknownPlan(plan.clone()),
-        })
+        self.offerings.find(service, plan)
     }
 
     /// The driver of a record, also when its plan has left the catalog.
     pub(super) fn driver_of(&self, record: &InstanceRecord) -> Arc<dyn Driver> {
         self.drivers.of(record.driver)
+    }
+
+    /// The same as far as containers go.
+    pub(super) fn containers_of(&self, record: &InstanceRecord) -> Result<Arc<dyn Containers>, StepError> {
+        let kind = record.driver;
+        self.drivers
+            .containers(kind)
+            .ok_or_else(|| StepError::Failed(format!("instances of {} have no containers", kind.as_str())))
     }
 
     /// The plan of a record. Without it no container can be made; everything else goes on.
@@ -165,6 +183,11 @@ impl Core {
             reason: "it is not in the configuration any more".to_owned(),
         };
         self.cells.get(guid).ok_or_else(missing)
+    }
+
+    /// How many nodes stand on a cell.
+    pub(super) fn nodes_on(&self, cell: &CellGuid) -> usize {
+        self.index.nodes_on(cell)
     }
 
     /// What placement knows of the cells.
@@ -183,6 +206,10 @@ impl Core {
             return Err("the broker is stopping".to_owned());
         }
         self.store.get(&keys::next_port()).map_err(|error| error.to_string())?;
+        if self.cells.is_empty() {
+            // Nothing that is offered needs one.
+            return Ok(());
+        }
         let mut silent = Vec::new();
         for cell in self.cells.values() {
             match cell.ping() {

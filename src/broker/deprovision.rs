@@ -4,8 +4,9 @@ use log::{info, warn};
 use storage::StoreError;
 
 use super::core::{CONFLICTS, Core};
+use super::provision::{check_polled, running};
 use super::{Accepted, BrokerError, DeprovisionRequest};
-use crate::scheduler;
+use crate::model::{PlanId, ServiceId};
 use crate::state::{InstanceRecord, OperationKind, Stored};
 
 /// How long it may take where the plan that would say so has left the catalog, in seconds.
@@ -17,19 +18,20 @@ impl Core {
             let Some(record) = self.instances.load(&request.instance)? else {
                 return Err(BrokerError::InstanceGone);
             };
-            check_ids(&record.value, request)?;
+            check_hints(&record.value, request.service.as_ref(), request.plan.as_ref())?;
             if let Some(operation) = record.value.under_way() {
-                return match operation.kind {
-                    OperationKind::Deprovision => Ok(Accepted::Running { operation: operation.id.clone() }),
-                    OperationKind::Provision => Err(BrokerError::Concurrency),
-                };
+                if operation.kind != OperationKind::Deprovision {
+                    return Err(BrokerError::Concurrency);
+                }
+                check_polled(operation.answering, request.accepts_incomplete)?;
+                return Ok(running(operation));
             }
             match self.record_deprovision(record, request) {
                 Err(BrokerError::Store(StoreError::Conflict)) => {}
                 answer => return answer,
             }
         }
-        Err(BrokerError::Busy)
+        Err(BrokerError::Concurrency)
     }
 
     fn record_deprovision(
@@ -40,12 +42,13 @@ impl Core {
         // What is not offered any more must be able to go all the same.
         let limit_s =
             self.plan_of(&record.value).map_or(DEFAULT_LIMIT_S, |plan| plan.maximum_polling_duration_s);
-        let steps = scheduler::deprovision(&record.value.containers());
+        let procedure = self.driver_of(&record.value).deprovision(&record.value);
+        check_polled(procedure.answering, request.accepts_incomplete)?;
         let operation =
-            self.new_operation(OperationKind::Deprovision, steps, limit_s, request.accepts_incomplete);
-        let id = operation.id.clone();
+            self.new_operation(OperationKind::Deprovision, procedure, limit_s, request.accepts_incomplete);
+        let (id, accepted) = (operation.id.clone(), running(&operation));
         let ancestors = record.value.format == 0;
-        record.value.operation = Some(operation);
+        record.value.begin(operation);
         self.note_pending(&request.instance, &id)?;
         self.instances.save(record)?;
         info!("instance {}: {id}", request.instance);
@@ -56,14 +59,19 @@ impl Core {
             );
         }
         self.enqueue(&request.instance);
-        Ok(Accepted::Running { operation: id })
+        Ok(accepted)
     }
 }
 
-fn check_ids(record: &InstanceRecord, request: &DeprovisionRequest) -> Result<(), BrokerError> {
-    let service = request.service.as_ref().is_none_or(|service| *service == record.service_id);
-    let plan = request.plan.as_ref().is_none_or(|plan| *plan == record.plan_id);
-    if service && plan {
+/// What a caller believes an instance to be must be so, where it says so.
+pub(super) fn check_hints(
+    record: &InstanceRecord,
+    service: Option<&ServiceId>,
+    plan: Option<&PlanId>,
+) -> Result<(), BrokerError> {
+    if service.is_none_or(|service| *service == record.service_id)
+        && plan.is_none_or(|plan| *plan == record.plan_id)
+    {
         return Ok(());
     }
     let reason = format!("the instance is one of service {} and plan {}", record.service_id, record.plan_id);

@@ -33,6 +33,32 @@ pub enum BrokerError {
     BindingExists,
     /// There is no such binding (any more): deleting it is done.
     BindingGone,
+    /// There is no such binding, or it is not finished yet.
+    BindingUnknown,
+    /// It takes a while, and the sender does not poll.
+    AsyncRequired,
+    /// The service can only be bound to an application.
+    RequiresApp,
+    /// The catalog offers another version than the sender has seen there.
+    MaintenanceInfoConflict {
+        /// Which one, for the sender.
+        reason: String,
+    },
+    /// The change is none that can be made.
+    UpdateNotSupported {
+        /// Why, for the sender.
+        reason: String,
+    },
+    /// The binding that was to be replaced is none, or its plan has no successors.
+    NotRotatable {
+        /// Why, for the sender.
+        reason: String,
+    },
+    /// What the driver was asked to do failed; it says how.
+    OperationFailed {
+        /// For the sender.
+        reason: String,
+    },
     /// The service cannot be bound.
     NotBindable,
     /// The instance is not usable: its last operation failed.
@@ -58,16 +84,24 @@ impl fmt::Display for BrokerError {
         match self {
             Self::UnknownService(id) => write!(f, "there is no service {id} in the catalog"),
             Self::UnknownPlan(id) => write!(f, "there is no plan {id} in the catalog"),
-            Self::WrongPlan { reason } | Self::InvalidParameters { reason } | Self::NoCapacity { reason } => {
-                f.write_str(reason)
+            Self::WrongPlan { reason }
+            | Self::InvalidParameters { reason }
+            | Self::NoCapacity { reason }
+            | Self::MaintenanceInfoConflict { reason }
+            | Self::UpdateNotSupported { reason }
+            | Self::NotRotatable { reason }
+            | Self::OperationFailed { reason } => f.write_str(reason),
+            Self::AsyncRequired => {
+                f.write_str("this takes a while: ask with accepts_incomplete=true, and poll")
             }
+            Self::RequiresApp => f.write_str("this service can only be bound to an application"),
             Self::InstanceExists => {
                 f.write_str("a service instance with this id exists with other attributes")
             }
             Self::InstanceUnknown => f.write_str("there is no such service instance, and no backup of one"),
             Self::InstanceGone => f.write_str("there is no such service instance"),
             Self::BindingExists => f.write_str("a binding with this id exists with other attributes"),
-            Self::BindingGone => f.write_str("there is no such binding"),
+            Self::BindingGone | Self::BindingUnknown => f.write_str("there is no such binding"),
             Self::NotBindable => f.write_str("this service cannot be bound"),
             Self::InstanceFailed { reason } => write!(f, "the service instance is not usable: {reason}"),
             Self::Concurrency => f.write_str("another operation on this service instance is in progress"),
@@ -80,6 +114,35 @@ impl fmt::Display for BrokerError {
 impl std::error::Error for BrokerError {}
 
 impl From<StoreError> for BrokerError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Why a broker cannot begin its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The store failed, or the system.
+    Store(StoreError),
+    /// The catalog is not one that can be offered.
+    Catalog {
+        /// What is wrong with it, for the operator.
+        reason: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Catalog { reason } => write!(f, "the catalog cannot be offered: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }

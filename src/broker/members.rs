@@ -13,7 +13,7 @@ use storage::{Changed, Deadline, Revision, Store, StoreError};
 
 use crate::model::InstanceId;
 use crate::patroni::Progress;
-use crate::services::Driver;
+use crate::services::Containers;
 use crate::state::{InstanceRecord, keys};
 
 /// How long one watch waits: also how soon the thread notices that nobody waits any more.
@@ -38,7 +38,7 @@ struct Shared {
 
 struct Watched {
     record: InstanceRecord,
-    driver: Arc<dyn Driver>,
+    containers: Arc<dyn Containers>,
     sightings: Sender<Progress>,
 }
 
@@ -68,15 +68,16 @@ impl Members {
     /// Begins to watch the members of a record's nodes.
     pub(super) fn watch(
         &self,
-        driver: &Arc<dyn Driver>,
+        containers: &Arc<dyn Containers>,
         record: &InstanceRecord,
     ) -> Result<Watching, StoreError> {
         let (sightings, changes) = bounded(SIGHTINGS);
-        let watched = Arc::new(Watched { record: record.clone(), driver: Arc::clone(driver), sightings });
+        let watched =
+            Arc::new(Watched { record: record.clone(), containers: Arc::clone(containers), sightings });
         self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&watched));
         self.shared.wake.notify_all();
         // Read after the watch has begun, so that no change falls between.
-        let first = driver.progress(record);
+        let first = containers.progress(record);
         let shared = Arc::clone(&self.shared);
         let watching =
             |first| Watching { shared: Arc::clone(&shared), watched: Arc::clone(&watched), first, changes };
@@ -86,8 +87,12 @@ impl Members {
 
 impl Drop for Members {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.wake.notify_all();
+        {
+            // Not between its look and its sleep.
+            let _watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.stop.store(true, Ordering::SeqCst);
+            self.shared.wake.notify_all();
+        }
         if let Some(watcher) = self.watcher.take()
             && watcher.join().is_err()
         {
@@ -175,7 +180,7 @@ impl Watched {
     }
 
     fn look(&self) -> Result<(), StoreError> {
-        let progress = self.driver.progress(&self.record)?;
+        let progress = self.containers.progress(&self.record)?;
         // A full channel means that its reader has enough to read and sees the next change.
         drop(self.sightings.try_send(progress));
         Ok(())

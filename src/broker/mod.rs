@@ -8,29 +8,40 @@
 mod await_members;
 mod await_route;
 mod bind;
+mod binding_record;
 mod core;
 mod crash;
 mod deprovision;
 mod error;
+mod fetch;
+mod kept;
 mod last_operation;
 mod members;
 mod mint;
+mod observe;
+mod offerings;
 mod pace;
 mod parking;
 mod pass_over;
 mod pending;
 mod perform;
 mod provision;
+mod put_aside;
 mod reap_guests;
 mod request;
 mod step_error;
+mod unbind;
+mod update;
+mod views;
 mod worker;
 
-pub use error::BrokerError;
+pub use error::{BrokerError, StartError};
 pub use mint::RandomMint;
 pub use pace::Pace;
 pub use request::{
-    Accepted, BindRequest, Bound, DeprovisionRequest, LastOperation, Outcome, ProvisionRequest, UnbindRequest,
+    Accepted, BindRequest, Binding, Bound, CellView, DeprovisionRequest, Endpoint, FetchRequest, Fetched,
+    InstanceView, LastOperation, NodeView, OperationView, Outcome, PollRequest, PreviousValues,
+    ProvisionRequest, UnbindRequest, Unbound, UpdateRequest,
 };
 
 use std::sync::Arc;
@@ -40,18 +51,23 @@ use storage::{Clock, Store, StoreError};
 
 use self::core::Core;
 use self::members::Members;
+use self::observe::Observer;
 use self::parking::Parking;
 use self::pending::PendingScan;
+use self::put_aside::Alarm;
 use self::worker::Workers;
 use crate::cells::Cells;
-use crate::model::{Catalog, InstanceId, Mint, OperationId, PortRange};
+use crate::metrics::Metrics;
+use crate::model::{BindingId, Catalog, InstanceId, Mint, OperationId, PortRange};
 use crate::services::Drivers;
 
 /// What platforms order from. Every method may be called from any thread. Dropping it stops its threads; operations
 /// under way are resumed when a broker starts again.
 pub struct Broker {
+    _observer: Observer,
     // In the order in which they stop: nobody finds new work, then nobody performs any, then nobody is waited for.
     _pending: PendingScan,
+    _alarm: Alarm,
     _workers: Workers,
     parking: Arc<Parking>,
     core: Arc<Core>,
@@ -71,6 +87,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// New ids and passwords.
     pub mint: Arc<dyn Mint>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The rest.
     pub settings: Settings,
 }
@@ -96,21 +114,37 @@ impl Broker {
     /// Starts the threads, adopts what is in the store and resumes what was cut off.
     ///
     /// # Errors
-    /// When the store does not answer, or the system gives no thread.
-    pub fn start(parts: Parts) -> Result<Self, StoreError> {
+    /// When the store does not answer, the system gives no thread, or a schema of the catalog is none.
+    pub fn start(parts: Parts) -> Result<Self, StartError> {
         let members = Members::start(Arc::clone(&parts.store)).map_err(no_thread)?;
         let parking = Arc::new(Parking::start(Arc::clone(&parts.store)).map_err(no_thread)?);
         let (core, queue) = Core::start(parts, members)?;
         let core = Arc::new(core);
         let workers = Workers::start(&core, &queue, &parking).map_err(no_thread)?;
+        let alarm = Alarm::start(&core).map_err(no_thread)?;
         let pending = PendingScan::start(Arc::clone(&core)).map_err(no_thread)?;
-        Ok(Self { _pending: pending, _workers: workers, parking, core })
+        let observer = Observer::start(Arc::clone(&core)).map_err(no_thread)?;
+        Ok(Self { _observer: observer, _pending: pending, _alarm: alarm, _workers: workers, parking, core })
     }
 
-    /// What is offered.
+    /// What is offered, with what holds: schemas of parameters are the site's, or else the driver's.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
-        &self.core.catalog
+        self.core.offerings.catalog()
+    }
+
+    /// What was counted, in Prometheus' text format 0.0.4. Waits for neither store nor cells: of them it says what
+    /// was last seen.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.core.metrics.render()
+    }
+
+    /// Whether [`Broker::fetch`] and [`Broker::last_operation`] of an instance wait for nothing: all that they do is to
+    /// read the store.
+    #[must_use]
+    pub fn reads_are_local(&self) -> bool {
+        self.core.store.reads_are_local()
     }
 
     /// Whether the store and at least one cell answer.
@@ -155,12 +189,28 @@ impl Broker {
         self.core.deprovision(&request)
     }
 
-    /// How the last operation stands, in the ancestors' words.
+    /// What an instance is; see OSB 2.17, "Fetching a Service Instance".
     ///
     /// # Errors
-    /// [`BrokerError::InstanceGone`] when there is no such instance (any more).
-    pub fn last_operation(&self, instance: &InstanceId) -> Result<LastOperation, BrokerError> {
-        self.core.last_operation(instance)
+    /// [`BrokerError::InstanceUnknown`] when there is none, or none yet.
+    pub fn fetch(&self, request: &FetchRequest) -> Result<Fetched, BrokerError> {
+        self.core.fetch(request)
+    }
+
+    /// Changes an instance; see OSB 2.17, "Updating a Service Instance".
+    ///
+    /// # Errors
+    /// Every refusal leaves the instance as it is.
+    pub fn update(&self, request: UpdateRequest) -> Result<Accepted, BrokerError> {
+        self.core.update(&request)
+    }
+
+    /// How the last operation stands, of the instance or of one of its bindings, in the ancestors' words.
+    ///
+    /// # Errors
+    /// [`BrokerError::InstanceGone`] or [`BrokerError::BindingGone`] when there is none such (any more).
+    pub fn last_operation(&self, request: &PollRequest) -> Result<LastOperation, BrokerError> {
+        self.core.last_operation(request)
     }
 
     /// Makes a binding; see OSB 2.17, "Binding".
@@ -168,15 +218,47 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::BindingExists`] when another one has that id.
     pub fn bind(&self, request: BindRequest) -> Result<Bound, BrokerError> {
-        self.core.bind(request)
+        self.core.bind(&request)
+    }
+
+    /// What a binding gives; see OSB 2.17, "Fetching a Service Binding".
+    ///
+    /// # Errors
+    /// [`BrokerError::BindingUnknown`] when there is none, or none yet.
+    pub fn fetch_binding(&self, request: &FetchRequest, binding: &BindingId) -> Result<Binding, BrokerError> {
+        self.core.fetch_binding(request, binding)
     }
 
     /// Ends a binding; see OSB 2.17, "Unbinding".
     ///
     /// # Errors
     /// [`BrokerError::BindingGone`] when there is none.
-    pub fn unbind(&self, request: UnbindRequest) -> Result<(), BrokerError> {
+    pub fn unbind(&self, request: UnbindRequest) -> Result<Unbound, BrokerError> {
         self.core.unbind(&request)
+    }
+
+    /// Every instance, for operators, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn instances(&self) -> Result<Vec<InstanceView>, BrokerError> {
+        self.core.view_instances()
+    }
+
+    /// One instance, for operators.
+    ///
+    /// # Errors
+    /// [`BrokerError::InstanceUnknown`] when there is none.
+    pub fn instance(&self, instance: &InstanceId) -> Result<InstanceView, BrokerError> {
+        self.core.view_instance(instance)
+    }
+
+    /// Every cell, for operators, in the configuration's order; asks all of them at once whether they answer.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub fn cells(&self) -> Result<Vec<CellView>, BrokerError> {
+        self.core.view_cells()
     }
 
     /// Calls `then` once, from another thread, when the operation has ended or `patience` is over; the caller's

@@ -21,6 +21,8 @@ pub struct Pace {
     /// How long a router may say that it cannot have a port before that fails the order: it tries again every 5 s.
     /// Defaults to 12 s.
     pub route_refused_after: Duration,
+    /// How often cells and store are looked at for the metrics, while somebody scrapes them. Defaults to 15 s.
+    pub observe_every: Duration,
     /// How long a worker may take to leave its step when the broker stops. Defaults to 8 s.
     pub farewell: Duration,
 }
@@ -35,6 +37,7 @@ impl Default for Pace {
             look_every: Duration::from_secs(1),
             stalled_after: Duration::from_secs(10),
             route_refused_after: Duration::from_secs(12),
+            observe_every: Duration::from_secs(15),
             farewell: Duration::from_secs(8),
         }
     }

@@ -12,7 +12,7 @@ use storage::{Store, StoreError};
 
 use super::Outcome;
 use crate::model::{InstanceId, OperationId};
-use crate::state::{Instances, OperationKind, OperationState};
+use crate::state::{Instances, OperationKind};
 
 /// How often parked callers' records are looked at, for operations that another broker performs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -176,13 +176,9 @@ impl Attendant {
 /// How the operation ended, as far as the record tells: another broker may have performed it.
 fn recorded_outcome(instances: &Instances, parked: &Parked) -> Result<Option<Outcome>, StoreError> {
     let record = instances.load(&parked.instance)?;
-    let operation = record.and_then(|record| record.value.operation).filter(|now| now.id == parked.operation);
-    Ok(match operation {
-        Some(operation) => match operation.state {
-            OperationState::InProgress => None,
-            OperationState::Succeeded => Some(Outcome::Succeeded),
-            OperationState::Failed => Some(Outcome::Failed { description: operation.description }),
-        },
+    let known = record.and_then(|record| record.value.operation(parked.operation.as_str()));
+    Ok(match known {
+        Some(operation) => Outcome::of(operation),
         // The record went with the operation's end, or has another operation since: deprovisioning ends so, and so
         // does a provision that has failed.
         None if parked.operation.as_str().starts_with(OperationKind::Deprovision.as_str()) => {
@@ -190,6 +186,8 @@ fn recorded_outcome(instances: &Instances, parked: &Parked) -> Result<Option<Out
         }
         None => Some(Outcome::Failed {
             description: "the order failed and was undone; see the broker's log".to_owned(),
+            instance_usable: None,
+            update_repeatable: None,
         }),
     })
 }

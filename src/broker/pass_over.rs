@@ -30,7 +30,7 @@ impl Core {
         let replacement = self.replacement(&stored.value, &given_up)?;
         match &replacement {
             Some(new) => replace(&mut stored.value, node, new),
-            None => fail(&mut stored.value),
+            None => self.give_up(&mut stored.value),
         }
         if may_exist {
             owe(&mut stored.value, node, &reason.to_string());
@@ -61,6 +61,7 @@ impl Core {
         given_up: &NodeRecord,
     ) -> Result<Option<NodeRecord>, StepError> {
         let (driver, plan) = (self.driver_of(record), self.plan_of(record)?);
+        let containers = self.containers_of(record)?;
         let order =
             driver.order(plan, &record.parameters).map_err(|error| StepError::Failed(error.reason))?;
         let tried = record.operation.iter().flat_map(|operation| &operation.passed_over);
@@ -76,7 +77,7 @@ impl Core {
             };
             let Ok(chosen) = scheduler::place(&self.loads(), &wish) else { return Ok(None) };
             let Some(guid) = chosen.into_iter().next() else { return Ok(None) };
-            match self.claim_node(record, self.mint.node(), &guid, driver.container_ports()) {
+            match self.claim_node(record, self.mint.node(), &guid, containers.container_ports()) {
                 Ok(node) => return Ok(Some(node)),
                 Err(super::BrokerError::Store(error)) => return Err(error.into()),
                 // Out of ports: the next one may have some.
@@ -84,6 +85,15 @@ impl Core {
             }
             excluded.push(guid);
         }
+    }
+
+    /// No cell is left: the operation is undone.
+    fn give_up(&self, record: &mut InstanceRecord) {
+        let steps = self.driver_of(record).roll_back(record);
+        let Some(operation) = &mut record.operation else { return };
+        let reasons: Vec<&str> = operation.passed_over.iter().map(|passed| passed.reason.as_str()).collect();
+        operation.failure = Some(format!("no cell is left for a node: {}", reasons.join("; ")));
+        (operation.steps, operation.done) = (steps, 0);
     }
 
     /// Gives back what a node without a container has: its ports and its place in the index.
@@ -104,14 +114,4 @@ fn replace(record: &mut InstanceRecord, old: &NodeId, new: &NodeRecord) {
     if let Some(step) = operation.steps.iter_mut().find(making) {
         *step = Step::AddNode { node: new.node_id.clone(), cell: new.backend_id.clone() };
     }
-}
-
-/// No cell is left: the operation is undone.
-fn fail(record: &mut InstanceRecord) {
-    let containers = record.containers();
-    let Some(operation) = &mut record.operation else { return };
-    let reasons: Vec<&str> = operation.passed_over.iter().map(|passed| passed.reason.as_str()).collect();
-    operation.failure = Some(format!("no cell is left for a node: {}", reasons.join("; ")));
-    operation.steps = scheduler::roll_back(&containers);
-    operation.done = 0;
 }

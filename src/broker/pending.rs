@@ -13,7 +13,7 @@ use storage::{Entry, Expect, StoreError};
 use super::core::{Core, millis};
 use super::step_error::StepError;
 use crate::model::{CellGuid, ContainerName, InstanceId};
-use crate::state::{InstanceRecord, OwedRemoval, Stored, keys};
+use crate::state::{InstanceRecord, OperationRecord, OwedRemoval, Stored, keys};
 
 /// The thread that looks.
 pub(super) struct PendingScan {
@@ -110,10 +110,16 @@ impl Core {
             return Ok(());
         }
         match self.instances.load(instance)? {
-            Some(record) if record.value.under_way().is_some() => self.enqueue(instance),
+            Some(record) if record.value.under_way().is_some() => {
+                // What waits for its time would only be taken up and put aside again.
+                match record.value.under_way().and_then(OperationRecord::waits_until_ms) {
+                    Some(due_ms) if self.now_ms() < due_ms => self.put_aside.until(due_ms, instance),
+                    _ => self.enqueue(instance),
+                }
+            }
             Some(record) if !record.value.owed.is_empty() => {
                 if sweeps && let Err(error) = self.sweep(instance, record, silent) {
-                    warn!("containers of instance {instance} stay owed for removal: {error:?}");
+                    warn!("containers of instance {instance} stay owed for removal: {error}");
                 }
             }
             _ => self.clear_leftover(note)?,

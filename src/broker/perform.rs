@@ -27,10 +27,10 @@ impl Task<'_> {
             Step::AwaitRoute => self.await_route(),
             Step::RemoveNode { node, cell } => self.remove_node(node, cell),
             Step::ForgetMembers => {
-                let driver = self.core.driver_of(self.record);
+                let containers = self.core.containers_of(self.record)?;
                 // First, so that a container that is owed for removal and runs yet writes nothing any more.
-                driver.dismiss(instance).map_err(at_the_door)?;
-                driver.forget(self.record)?;
+                containers.dismiss(instance).map_err(at_the_door)?;
+                containers.forget(self.record)?;
                 Ok(self.core.delete_under(&keys::nodes(instance))?)
             }
             Step::ForgetBindings => Ok(self.core.forget_bindings(instance)?),
@@ -41,6 +41,20 @@ impl Task<'_> {
                     None => Ok(()),
                 }
             }
+            Step::Wait { for_ms } => self.wait(*for_ms),
+            Step::Fail { reason } => Err(StepError::Failed(reason.clone())),
+        }
+    }
+
+    /// Its time is counted from the operation's beginning, so that a broker's death costs none.
+    fn wait(&self, for_ms: u64) -> Result<(), StepError> {
+        let Some(operation) = self.record.under_way() else { return Ok(()) };
+        match operation.waits_until_ms() {
+            Some(until_ms) if self.core.now_ms() < until_ms => Err(StepError::NotBefore(until_ms)),
+            _ if operation.started_ms.saturating_add(for_ms) > operation.deadline_ms => {
+                Err(StepError::Failed("it takes longer than operations of its plan may".to_owned()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -66,7 +80,7 @@ impl Task<'_> {
         self.admit()?;
         let backend = keys::backend(&self.record.instance_id, node);
         self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
-        let holds_data = self.core.driver_of(self.record).holds_data(self.record)?;
+        let holds_data = self.core.containers_of(self.record)?.holds_data(self.record)?;
         let made = self.core.cell(guid).and_then(|cell| make_container(&**cell, &spec, holds_data));
         made.map_err(|reason| {
             let may_exist = matches!(reason, CellError::NoAnswer { .. });
@@ -77,7 +91,7 @@ impl Task<'_> {
     /// Lets the containers into the store with the rights that the record's nodes need now.
     pub(super) fn admit(&self) -> Result<(), StepError> {
         let plan = self.core.plan_of(self.record)?;
-        self.core.driver_of(self.record).admit(plan, self.record).map_err(at_the_door)
+        self.core.containers_of(self.record)?.admit(plan, self.record).map_err(at_the_door)
     }
 
     /// The container of one of the record's nodes.
@@ -86,7 +100,7 @@ impl Task<'_> {
         let Some(node) = self.record.node(node) else {
             return Err(StepError::Failed(format!("the record has no node {node}")));
         };
-        Ok(self.core.driver_of(self.record).container(plan, self.record, node))
+        Ok(self.core.containers_of(self.record)?.container(plan, self.record, node))
     }
 
     /// Removes what a node has: its container and volumes, its place in the index, its ports.
@@ -148,7 +162,7 @@ pub(super) fn make_container(
             info!("{} has ended on {guid} and is started again", spec.name);
             return cell.start(&spec.name);
         }
-        warn!("making {} on {guid} anew: it is {:?}", spec.name, found.state);
+        warn!("making {} on {guid} anew: it {}", spec.name, found.state);
         cell.remove(&spec.name)?;
     }
     cell.ensure_image(&spec.image, &mut |line| info!("cell {guid}: {}: {line}", spec.image))?;

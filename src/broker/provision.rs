@@ -6,13 +6,15 @@ use log::{info, warn};
 use storage::StoreError;
 
 use super::core::{CONFLICTS, Core, millis};
+use super::kept;
+use super::offerings::Purpose;
 use super::{Accepted, BrokerError, ProvisionRequest};
 use crate::model::{CellGuid, NodeId, Plan, Service};
 use crate::routing::PortError;
 use crate::scheduler::{self, PlacementError, Wish};
-use crate::services::{Driver, Order};
+use crate::services::{Driver, Order, Procedure};
 use crate::state::{
-    FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
+    Answering, FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
 };
 
 /// How long a request waits for one that orders the same at the same moment and has claimed ports already.
@@ -21,6 +23,9 @@ const SIBLING: Duration = Duration::from_millis(50);
 impl Core {
     pub(super) fn provision(&self, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
         let (service, plan) = self.offering(&request.service, &request.plan)?;
+        let guids = [request.organization_guid.as_str(), request.space_guid.as_str()];
+        kept::check(&[&request.parameters, &request.context], &guids)?;
+        self.offerings.check(plan, Purpose::Create, &request.parameters)?;
         let driver = self.drivers.of(service.driver);
         let order = driver
             .order(plan, &request.parameters)
@@ -30,9 +35,11 @@ impl Core {
             if let Some(record) = self.instances.load(&request.instance)? {
                 return same_order(&record.value, request);
             }
-            let cells = self.choose_cells(&order)?;
+            check_maintenance(plan, request.maintenance_version.as_deref())?;
             let mut record = self.new_record(request, &*driver, service, plan);
-            if let Err(error) = self.claim_everything(&mut record, &cells, driver.container_ports()) {
+            check_polled(driver.provision(&record).answering, request.accepts_incomplete)?;
+            let cells = self.choose_cells(&order)?;
+            if let Err(error) = self.claim_everything(&mut record, &order, &cells) {
                 self.release_everything(&record);
                 // Who ordered the same at the same moment may hold what is missing, with a record or on the way to
                 // one: then it is theirs that counts.
@@ -60,11 +67,12 @@ impl Core {
         request: &ProvisionRequest,
         plan: &Plan,
     ) -> Result<Accepted, BrokerError> {
-        let steps = scheduler::provision(&record.containers());
+        let procedure = self.driver_of(&record).provision(&record);
         let limit_s = plan.maximum_polling_duration_s;
         let operation =
-            self.new_operation(OperationKind::Provision, steps, limit_s, request.accepts_incomplete);
-        let id = operation.id.clone();
+            self.new_operation(OperationKind::Provision, procedure, limit_s, request.accepts_incomplete);
+        let (id, accepted) = (operation.id.clone(), running(&operation));
+        record.made_by = Some(id.clone());
         record.operation = Some(operation);
         if let Err(error) = self.note_pending(&request.instance, &id) {
             self.release_everything(&record);
@@ -79,27 +87,23 @@ impl Core {
                 return Err(error.into());
             }
         }
-        let cells: Vec<&str> = record.nodes.iter().map(|node| node.backend_id.as_str()).collect();
-        info!(
-            "instance {}: {id} on cells {}, public port {}",
-            request.instance,
-            cells.join(", "),
-            record.allocated_port.unwrap_or_default()
-        );
+        info!("instance {}: {id}{}", request.instance, placed(&record));
         self.enqueue(&request.instance);
-        Ok(Accepted::Running { operation: id })
+        Ok(accepted)
     }
 
     /// An operation that is about to be recorded.
     pub(super) fn new_operation(
         &self,
         kind: OperationKind,
-        steps: Vec<scheduler::Step>,
+        procedure: Procedure,
         limit_s: u64,
         accepts_incomplete: bool,
     ) -> OperationRecord {
+        let Procedure { steps, answering } = procedure;
         let now = self.now_ms();
         let answer_by = now.saturating_add(millis(self.settings.sync_timeout));
+        let is_waited_for = !accepts_incomplete || answering == Answering::Soon;
         OperationRecord {
             id: self.mint.operation(kind.as_str()),
             kind,
@@ -110,8 +114,12 @@ impl Core {
             description: String::new(),
             started_ms: now,
             deadline_ms: now.saturating_add(limit_s.saturating_mul(1000)),
-            answer_by_ms: (!accepts_incomplete).then_some(answer_by),
+            answer_by_ms: is_waited_for.then_some(answer_by),
+            answering,
             passed_over: Vec::new(),
+            update: None,
+            instance_usable: None,
+            update_repeatable: None,
         }
     }
 
@@ -142,7 +150,10 @@ impl Core {
             nodes: Vec::new(),
             parameters: request.parameters.clone(),
             context: request.context.clone(),
+            maintenance_version: plan.maintenance.as_ref().map(|offered| offered.version.clone()),
+            made_by: None,
             operation: None,
+            ended: Vec::new(),
             owed: Vec::new(),
         }
     }
@@ -187,10 +198,14 @@ impl Core {
     fn claim_everything(
         &self,
         record: &mut InstanceRecord,
+        order: &Order,
         cells: &[CellGuid],
-        container_ports: &[u16],
     ) -> Result<(), BrokerError> {
-        record.allocated_port = Some(self.ports.claim_public(&record.instance_id).map_err(no_port)?);
+        if order.public_port {
+            record.allocated_port = Some(self.ports.claim_public(&record.instance_id).map_err(no_port)?);
+        }
+        let containers = self.drivers.containers(record.driver);
+        let container_ports = containers.map_or(&[][..], |containers| containers.container_ports());
         for guid in cells {
             let node = self.mint.node();
             let node = self.claim_node(record, node, guid, container_ports)?;
@@ -264,20 +279,58 @@ pub(super) fn no_port(error: PortError) -> BrokerError {
     }
 }
 
+/// The version that the sender has seen in the catalog must be the one that is there (OSB 2.17, "Maintenance Info
+/// Object").
+pub(super) fn check_maintenance(plan: &Plan, seen: Option<&str>) -> Result<(), BrokerError> {
+    let offered = plan.maintenance.as_ref().map(|offered| offered.version.as_str());
+    if seen.is_none() || seen == offered {
+        return Ok(());
+    }
+    let reason = match offered {
+        Some(offered) => format!("the catalog offers version {offered} of the plan {}", plan.id),
+        None => format!("the catalog names no version of the plan {}", plan.id),
+    };
+    Err(BrokerError::MaintenanceInfoConflict { reason })
+}
+
+/// Who does not poll cannot be served where only who polls is.
+pub(super) fn check_polled(answering: Answering, accepts_incomplete: bool) -> Result<(), BrokerError> {
+    if answering == Answering::Polled && !accepts_incomplete {
+        return Err(BrokerError::AsyncRequired);
+    }
+    Ok(())
+}
+
+/// How who asked for this operation is answered.
+pub(super) fn running(operation: &OperationRecord) -> Accepted {
+    Accepted::Running { operation: operation.id.clone(), soon: operation.answering == Answering::Soon }
+}
+
+/// Where an instance's nodes are and how it is reached, for the log.
+fn placed(record: &InstanceRecord) -> String {
+    let cells: Vec<&str> = record.nodes.iter().map(|node| node.backend_id.as_str()).collect();
+    let port = record.allocated_port.map(|port| format!(", public port {port}")).unwrap_or_default();
+    if cells.is_empty() { port } else { format!(" on cells {}{port}", cells.join(", ")) }
+}
+
 /// What to say when the id is taken (OSB 2.17, "Provisioning": the same attributes again are no conflict).
 fn same_order(record: &InstanceRecord, request: &ProvisionRequest) -> Result<Accepted, BrokerError> {
     let same = record.service_id == request.service
         && record.plan_id == request.plan
         && record.parameters == request.parameters;
-    let Some(operation) = record.operation.as_ref() else {
-        return if same { Ok(Accepted::Already) } else { Err(BrokerError::InstanceExists) };
-    };
-    let provision = operation.kind == OperationKind::Provision;
-    match operation.state {
-        OperationState::InProgress if !provision => Err(BrokerError::Concurrency),
-        _ if !same => Err(BrokerError::InstanceExists),
-        OperationState::InProgress => Ok(Accepted::Running { operation: operation.id.clone() }),
-        OperationState::Failed => Err(BrokerError::InstanceFailed { reason: operation.description.clone() }),
-        OperationState::Succeeded => Ok(Accepted::Already),
+    let under_way = record.under_way();
+    if under_way.is_some_and(|operation| operation.kind != OperationKind::Provision) {
+        return Err(BrokerError::Concurrency);
+    }
+    if !same {
+        return Err(BrokerError::InstanceExists);
+    }
+    if let Some(operation) = under_way {
+        check_polled(operation.answering, request.accepts_incomplete)?;
+        return Ok(running(operation));
+    }
+    match record.unusable() {
+        Some(reason) => Err(BrokerError::InstanceFailed { reason: reason.to_owned() }),
+        None => Ok(Accepted::Already),
     }
 }

@@ -1,5 +1,7 @@
 //! Why a step did not end well, sorted by what the worker does next.
 
+use std::fmt;
+
 use storage::StoreError;
 
 use super::BrokerError;
@@ -22,10 +24,24 @@ pub(super) enum StepError {
     },
     /// It may go well later: perform it again after a while.
     Later(String),
+    /// There is nothing to do before this time, in milliseconds since 1970: put the operation aside until then.
+    NotBefore(u64),
     /// The store failed: leave the operation to be resumed.
     Store(StoreError),
     /// The broker stops, or another has the lease: leave the operation alone.
     Abandoned,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(reason) | Self::Later(reason) => f.write_str(reason),
+            Self::PassOver { node, reason, .. } => write!(f, "node {node}: {reason}"),
+            Self::NotBefore(_) => f.write_str("it is not time yet"),
+            Self::Store(error) => error.fmt(f),
+            Self::Abandoned => f.write_str("the broker stops, or another one performs it"),
+        }
+    }
 }
 
 impl From<StoreError> for StepError {
@@ -40,5 +56,31 @@ impl From<BrokerError> for StepError {
             BrokerError::Store(error) => Self::Store(error),
             error => Self::Failed(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{Key, StoreError};
+
+    use super::StepError;
+    use crate::cells::CellError;
+    use crate::model::{CellGuid, NodeId};
+
+    #[test]
+    fn an_operator_reads_words() {
+        let check = |error: StepError, expected: &str| assert_eq!(error.to_string(), expected);
+        let reason = CellError::NoAnswer { cell: CellGuid::parse("c1").unwrap(), reason: "away".to_owned() };
+        let node = NodeId::parse("n1").unwrap();
+        check(StepError::Failed("no image".to_owned()), "no image");
+        check(
+            StepError::PassOver { node, may_exist: true, reason },
+            "node n1: cell c1 does not answer: away",
+        );
+        check(
+            StepError::Store(StoreError::OutcomeUnknown { key: Key::parse("/a").unwrap() }),
+            "no answer came for the write of /a; it may have landed",
+        );
+        check(StepError::Abandoned, "the broker stops, or another one performs it");
     }
 }

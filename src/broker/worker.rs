@@ -4,9 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, select_biased};
 use log::{debug, error, info, warn};
 use storage::StoreError;
 
@@ -17,11 +16,8 @@ use super::parking::Parking;
 use super::perform::Task;
 use super::step_error::StepError;
 use crate::model::{InstanceId, NodeId, OperationId};
-use crate::scheduler::{self, Step};
+use crate::scheduler::Step;
 use crate::state::{InstanceRecord, Lease, OperationKind, OperationState, OwedRemoval, Stored};
-
-/// How long a worker waits for an instance before it looks whether it is to stop.
-const IDLE: Duration = Duration::from_millis(500);
 
 /// The threads that perform operations.
 pub(super) struct Workers {
@@ -79,15 +75,9 @@ struct Worker {
 
 impl Worker {
     fn work(&self) {
-        while !self.core.is_stopping() {
-            match self.queue.recv_timeout(IDLE) {
-                Ok(instance) => {
-                    self.core.dequeued(&instance);
-                    self.perform_operation(&instance);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+        while let Some(instance) = next(&self.queue, &self.core.stopped) {
+            self.core.dequeued(&instance);
+            self.perform_operation(&instance);
         }
     }
 
@@ -101,13 +91,16 @@ impl Worker {
         // is written in single steps, so that it holds after a panic too.
         let ran = catch_unwind(AssertUnwindSafe(|| self.run(instance, &lease)));
         let ran = ran.unwrap_or_else(|_| self.fail_after_panic(instance));
+        // Before it is put aside: whoever takes it up at its time must find it free.
+        drop(lease);
         match ran {
             Ok(()) | Err(StepError::Later(_)) => {}
+            Err(StepError::NotBefore(due_ms)) => self.core.put_aside.until(due_ms, instance),
             Err(StepError::Abandoned) => info!("the operation of {instance} is left to be resumed"),
             Err(StepError::Store(StoreError::Conflict)) => {
                 warn!("the operation of {instance} was changed by another")
             }
-            Err(error) => warn!("the operation of {instance} waits to be resumed: {error:?}"),
+            Err(error) => warn!("the operation of {instance} waits to be resumed: {error}"),
         }
     }
 
@@ -169,11 +162,9 @@ impl Worker {
 
     fn record_done(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
         if let Some(operation) = &mut stored.value.operation {
-            debug!(
-                "instance {}: {:?} is done",
-                stored.value.instance_id,
-                operation.steps.get(operation.done)
-            );
+            if let Some(step) = operation.steps.get(operation.done) {
+                debug!("instance {}: done: {step}", stored.value.instance_id);
+            }
             if let Some(Step::RemoveNode { node, .. }) = operation.steps.get(operation.done) {
                 stored.value.owed.retain(|owed| owed.node.node_id != *node);
             }
@@ -194,7 +185,7 @@ impl Worker {
         reason: &str,
         overdue: bool,
     ) -> Result<(), StepError> {
-        warn!("instance {}: {step:?}: {reason}", stored.value.instance_id);
+        warn!("instance {}: cannot {step} now: {reason}", stored.value.instance_id);
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
         if operation.failure.is_some()
             && let Step::RemoveNode { node, .. } = step
@@ -217,28 +208,39 @@ impl Worker {
     /// A provision that failed is undone; anything else that failed stays as it is, to be asked for again.
     fn fail(&self, mut stored: Stored<InstanceRecord>, reason: String) -> Result<(), StepError> {
         warn!("instance {}: {reason}", stored.value.instance_id);
-        let containers = stored.value.containers();
+        let driver = self.core.driver_of(&stored.value);
+        let undoing = driver.roll_back(&stored.value);
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
         if operation.kind == OperationKind::Provision && operation.failure.is_none() {
             operation.failure = Some(reason);
-            operation.steps = scheduler::roll_back(&containers);
-            operation.done = 0;
+            (operation.steps, operation.done) = (undoing, 0);
             self.core.instances.save(stored)?;
             return Ok(());
         }
         operation.state = OperationState::Failed;
         operation.description = reason;
+        let mut begun = operation.steps.iter().take(operation.done + 1);
+        let as_before = begun.all(Step::changes_nothing);
+        match operation.kind {
+            OperationKind::Provision => {}
+            OperationKind::Update => {
+                operation.instance_usable = Some(as_before);
+                let update = operation.update.as_ref();
+                operation.update_repeatable = update.map(|update| driver.is_update_repeatable(update));
+            }
+            OperationKind::Deprovision => operation.instance_usable = Some(as_before),
+        }
         self.end(stored)
     }
 
     /// Every step is done.
     fn finish(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
-        let members = self.core.describe_members(&stored.value);
+        let standing = self.core.describe(&stored.value);
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
         match (operation.kind, operation.failure.take()) {
             (OperationKind::Provision, None) => {
                 operation.state = OperationState::Succeeded;
-                operation.description = members?;
+                operation.description = standing?;
                 self.end(stored)
             }
             (OperationKind::Provision, Some(failure)) => {
@@ -252,6 +254,13 @@ impl Worker {
                 } else {
                     self.end(stored)
                 }
+            }
+            (OperationKind::Update, _) => {
+                operation.state = OperationState::Succeeded;
+                operation.description = standing?;
+                let update = operation.update.clone();
+                update.into_iter().for_each(|update| stored.value.apply(update));
+                self.end(stored)
             }
             (OperationKind::Deprovision, _) => {
                 operation.state = OperationState::Succeeded;
@@ -274,16 +283,21 @@ impl Worker {
 
     fn tell(&self, record: &InstanceRecord) {
         let Some(operation) = &record.operation else { return };
-        let outcome = match operation.state {
-            OperationState::Failed => Outcome::Failed { description: operation.description.clone() },
-            OperationState::Succeeded => Outcome::Succeeded,
-            OperationState::InProgress => return,
-        };
+        let Some(outcome) = Outcome::of(operation.clone().into()) else { return };
         info!(
-            "instance {}: {} ended: {:?} {}",
+            "instance {}: {} {}: {}",
             record.instance_id, operation.id, operation.state, operation.description
         );
+        self.core.count_end(operation);
         self.parking.ended(&operation.id, &outcome);
+    }
+}
+
+/// Waits for an instance with something to do; `None` once `stopped` is closed, whatever is in the queue.
+fn next(queue: &Receiver<InstanceId>, stopped: &Receiver<()>) -> Option<InstanceId> {
+    select_biased! {
+        recv(stopped) -> _ => None,
+        recv(queue) -> instance => instance.ok(),
     }
 }
 
@@ -292,5 +306,44 @@ pub(super) fn owe(record: &mut InstanceRecord, node: &NodeId, reason: &str) {
     if let Some(at) = record.nodes.iter().position(|known| known.node_id == *node) {
         let node = record.nodes.remove(at);
         record.owed.push(OwedRemoval { node, reason: reason.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use crossbeam_channel::{RecvTimeoutError, bounded};
+
+    use super::next;
+    use crate::model::InstanceId;
+
+    /// It once looked twice a second whether it was to stop, which every stop of an idle broker waited for.
+    #[test]
+    fn an_idle_worker_ends_when_it_is_told() {
+        let (queue, queued) = bounded(1);
+        let (stop, stopped) = bounded::<()>(0);
+        let (end, ended) = bounded(0);
+        let instance = InstanceId::parse("b1").unwrap();
+        thread::scope(|scope| {
+            let (queued, stopped) = (&queued, &stopped);
+            scope.spawn(move || end.send(next(queued, stopped)));
+            assert_eq!(ended.recv_timeout(Duration::from_millis(20)), Err(RecvTimeoutError::Timeout));
+            drop(stop);
+            assert_eq!(ended.recv_timeout(Duration::from_secs(30)), Ok(None));
+        });
+        // What was queued is resumed by the next broker.
+        queue.send(instance).unwrap();
+        assert_eq!(next(&queued, &stopped), None);
+    }
+
+    #[test]
+    fn what_is_queued_is_performed() {
+        let (queue, queued) = bounded(1);
+        let (_stop, stopped) = bounded::<()>(0);
+        let instance = InstanceId::parse("b1").unwrap();
+        queue.send(instance.clone()).unwrap();
+        assert_eq!(next(&queued, &stopped), Some(instance));
     }
 }

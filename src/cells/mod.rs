@@ -244,6 +244,20 @@ pub enum CellError {
     },
 }
 
+impl fmt::Display for ContainerState {
+    /// What may be said of a container: it …
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created => f.write_str("was never started"),
+            Self::Running => f.write_str("runs"),
+            Self::Restarting => f.write_str("is being restarted"),
+            Self::Exited { code: Some(code) } => write!(f, "has ended with {code}"),
+            Self::Exited { code: None } => f.write_str("has ended"),
+            Self::Other(word) => write!(f, "is {word}"),
+        }
+    }
+}
+
 impl fmt::Display for CellError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

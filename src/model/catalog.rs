@@ -1,6 +1,7 @@
 //! What is offered: services and their plans, as the configuration lists them.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{PlanId, ServiceId};
 
@@ -26,8 +27,16 @@ pub struct Service {
     pub bindable: bool,
     /// Whether an instance may change its plan.
     pub plan_updateable: bool,
+    /// Whether a binding may be replaced by a successor, where a plan does not say otherwise.
+    pub binding_rotatable: bool,
     /// What kind of thing it is, for platforms.
     pub tags: Vec<String>,
+    /// What the platform must be permitted to grant, such as `syslog_drain`.
+    pub requires: Vec<String>,
+    /// Whether only applications can be bound: a binding must say which.
+    pub requires_app: bool,
+    /// For marketplaces; passed on as the configuration has it.
+    pub metadata: Map<String, Value>,
     /// At least one.
     pub plans: Vec<Plan>,
 }
@@ -39,6 +48,8 @@ pub enum DriverKind {
     /// Patroni clusters.
     #[default]
     Patroni,
+    /// Nothing but what was posted: to test a platform with.
+    Dream,
 }
 
 /// A plan of a service (OSB 2.17, "Service Plan Object").
@@ -52,10 +63,43 @@ pub struct Plan {
     pub description: String,
     /// Whether it costs nothing.
     pub free: bool,
+    /// As the service's, where the plan differs from it.
+    pub bindable: Option<bool>,
+    /// As the service's, where the plan differs from it.
+    pub plan_updateable: Option<bool>,
+    /// As the service's, where the plan differs from it.
+    pub binding_rotatable: Option<bool>,
+    /// For marketplaces; passed on as the configuration has it.
+    pub metadata: Map<String, Value>,
+    /// Which version its instances are brought to by an upgrade; none where there is nothing to upgrade.
+    pub maintenance: Option<MaintenanceInfo>,
+    /// What parameters may be. The configuration may narrow what the driver takes; [`crate::broker::Broker::catalog`]
+    /// has what holds.
+    pub schemas: Schemas,
     /// How long an operation on it may take, in seconds; the platform is told, and the broker holds to it.
     pub maximum_polling_duration_s: u64,
     /// What its driver wants to know.
     pub settings: PlanSettings,
+}
+
+/// What an upgrade brings (OSB 2.17, "Maintenance Info Object").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceInfo {
+    /// A semantic version.
+    pub version: String,
+    /// For people.
+    pub description: String,
+}
+
+/// JSON schemas of parameters (OSB 2.17, "Schemas Object"); nothing is checked where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Schemas {
+    /// Of a provision.
+    pub create: Option<Value>,
+    /// Of an update.
+    pub update: Option<Value>,
+    /// Of a binding.
+    pub bind: Option<Value>,
 }
 
 /// The driver's part of a plan.
@@ -63,6 +107,8 @@ pub struct Plan {
 pub enum PlanSettings {
     /// For [`DriverKind::Patroni`].
     Patroni(PatroniPlan),
+    /// For [`DriverKind::Dream`].
+    Dream,
 }
 
 /// A Patroni cluster's plan.
@@ -108,6 +154,24 @@ impl Service {
     pub fn plan(&self, id: &PlanId) -> Option<&Plan> {
         self.plans.iter().find(|plan| plan.id == *id)
     }
+
+    /// Whether instances of this plan can be bound.
+    #[must_use]
+    pub fn is_bindable(&self, plan: &Plan) -> bool {
+        plan.bindable.unwrap_or(self.bindable)
+    }
+
+    /// Whether an instance of this plan may change to another one.
+    #[must_use]
+    pub fn is_plan_updateable(&self, plan: &Plan) -> bool {
+        plan.plan_updateable.unwrap_or(self.plan_updateable)
+    }
+
+    /// Whether a binding to an instance of this plan may have a successor.
+    #[must_use]
+    pub fn is_binding_rotatable(&self, plan: &Plan) -> bool {
+        plan.binding_rotatable.unwrap_or(self.binding_rotatable)
+    }
 }
 
 impl DriverKind {
@@ -116,6 +180,7 @@ impl DriverKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Patroni => "patroni",
+            Self::Dream => "dream",
         }
     }
 }

@@ -27,6 +27,7 @@ pub fn progress(nodes: &[NodeId], members: &[Member]) -> Progress {
     let leaders: Vec<&NodeId> = nodes.iter().filter(is_leader).collect();
     let states = |nodes: &mut dyn Iterator<Item = &NodeId>| nodes.map(state).collect::<Vec<_>>().join(", ");
     let description = match leaders.first() {
+        None if nodes.is_empty() => "no members".to_owned(),
         None => format!("members {}", states(&mut nodes.iter())),
         Some(leader) if nodes.len() == 1 => format!("master {}", state(leader)),
         Some(leader) => {
@@ -47,7 +48,7 @@ mod tests {
 
     /// Members are written `node:role:state`.
     fn check(nodes: &str, members: &str, running: u32, description: &str) {
-        let nodes: Vec<NodeId> = nodes.split(' ').map(|raw| NodeId::parse(raw).unwrap()).collect();
+        let nodes: Vec<NodeId> = nodes.split_whitespace().map(|raw| NodeId::parse(raw).unwrap()).collect();
         let member = |raw: &str| {
             let mut parts = raw.splitn(3, ':');
             Member {
@@ -73,6 +74,7 @@ mod tests {
         check("a b", "a:replica:running,b:leader:running", 2, "master running; replicas running");
         check("a", "a:leader:running", 1, "master running");
         check("a", "", 0, "members stopped");
+        check("", "", 0, "no members");
         check(
             "a b c d",
             "a:replica:starting,c:leader:running,d:replica:creating replica",

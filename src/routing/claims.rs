@@ -104,6 +104,18 @@ impl PortPool {
         Ok(claims.any(|claim| claim.instance == *instance))
     }
 
+    /// How many public ports nobody has claimed, and how many there are.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn count_public(&self) -> Result<(usize, usize), StoreError> {
+        let taken = self.taken(&keys::public_claims())?;
+        let all = self.public.iter().count();
+        // What the ancestors gave out may lie outside of the range.
+        let ours = taken.into_iter().filter(|port| self.public.contains(*port)).count();
+        Ok((all - ours, all))
+    }
+
     /// Claims `count` ports of a cell's range, the lowest free ones.
     ///
     /// # Errors

@@ -5,4 +5,4 @@ mod placement;
 mod plan;
 
 pub use placement::{CellLoad, PlacementError, Wish, place};
-pub use plan::{Step, deprovision, provision, roll_back};
+pub use plan::{Step, deprovision, pretend, provision, roll_back};

@@ -1,5 +1,7 @@
 //! Plans: lists of steps, stored before they run.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{CellGuid, NodeId};
@@ -37,6 +39,43 @@ pub enum Step {
     ForgetBindings,
     /// Take the route away and give the public port back.
     WithdrawRoute,
+    /// Wait until this long after the operation began.
+    Wait {
+        /// In milliseconds.
+        for_ms: u64,
+    },
+    /// End the operation badly.
+    Fail {
+        /// What its user is told.
+        reason: String,
+    },
+}
+
+impl Step {
+    /// Whether the instance is, also when the step was begun, as it was before.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        matches!(self, Self::AwaitMembers { .. } | Self::AwaitRoute | Self::Wait { .. } | Self::Fail { .. })
+    }
+}
+
+impl fmt::Display for Step {
+    /// For the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PublishRoute => f.write_str("publish the route"),
+            Self::AddNode { node, cell } => write!(f, "add node {node} on cell {cell}"),
+            Self::AwaitMembers { running: 1 } => f.write_str("await the member"),
+            Self::AwaitMembers { running } => write!(f, "await {running} members"),
+            Self::AwaitRoute => f.write_str("await the route"),
+            Self::RemoveNode { node, cell } => write!(f, "remove node {node} from cell {cell}"),
+            Self::ForgetMembers => f.write_str("forget the members"),
+            Self::ForgetBindings => f.write_str("forget the bindings"),
+            Self::WithdrawRoute => f.write_str("withdraw the route"),
+            Self::Wait { for_ms } => write!(f, "wait {for_ms} ms"),
+            Self::Fail { reason } => write!(f, "fail: {reason}"),
+        }
+    }
 }
 
 /// How a new cluster comes to be. The route is published first, so that routers are ready when the members are.
@@ -69,23 +108,21 @@ pub fn roll_back(nodes: &[(NodeId, CellGuid)]) -> Vec<Step> {
     steps
 }
 
+/// What takes its time and does nothing, and ends badly where there is a reason for it to.
+#[must_use]
+pub fn pretend(delay_ms: u64, failure: Option<String>) -> Vec<Step> {
+    let fail = failure.map(|reason| Step::Fail { reason });
+    std::iter::once(Step::Wait { for_ms: delay_ms }).chain(fail).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Step, deprovision, provision, roll_back};
+    use super::{Step, deprovision, pretend, provision, roll_back};
     use crate::model::{CellGuid, NodeId};
 
     fn check(steps: &[Step], expected: &str) {
-        let word = |step: &Step| match step {
-            Step::PublishRoute => "publish".to_owned(),
-            Step::AddNode { node, cell } => format!("add {node}@{cell}"),
-            Step::AwaitMembers { running } => format!("await {running}"),
-            Step::AwaitRoute => "await route".to_owned(),
-            Step::RemoveNode { node, cell } => format!("remove {node}@{cell}"),
-            Step::ForgetMembers => "forget members".to_owned(),
-            Step::ForgetBindings => "forget bindings".to_owned(),
-            Step::WithdrawRoute => "withdraw".to_owned(),
-        };
-        assert_eq!(steps.iter().map(word).collect::<Vec<_>>().join(", "), expected);
+        let words: Vec<String> = steps.iter().map(ToString::to_string).collect();
+        assert_eq!(words.join(", "), expected);
     }
 
     #[test]
@@ -94,9 +131,21 @@ mod tests {
             .iter()
             .map(|(node, cell)| (NodeId::parse(node).unwrap(), CellGuid::parse(cell).unwrap()))
             .collect();
-        check(&provision(&nodes), "publish, add n1@a, add n2@b, await 2, await route");
-        check(&deprovision(&nodes), "remove n1@a, remove n2@b, forget members, forget bindings, withdraw");
-        check(&roll_back(&nodes), "remove n1@a, remove n2@b, forget members, withdraw");
-        check(&deprovision(&[]), "forget members, forget bindings, withdraw");
+        check(
+            &provision(&nodes),
+            "publish the route, add node n1 on cell a, add node n2 on cell b, await 2 members, await the route",
+        );
+        check(
+            &deprovision(&nodes),
+            "remove node n1 from cell a, remove node n2 from cell b, forget the members, forget the bindings, \
+             withdraw the route",
+        );
+        check(
+            &roll_back(&nodes),
+            "remove node n1 from cell a, remove node n2 from cell b, forget the members, withdraw the route",
+        );
+        check(&deprovision(&[]), "forget the members, forget the bindings, withdraw the route");
+        check(&pretend(0, None), "wait 0 ms");
+        check(&pretend(500, Some("as told".to_owned())), "wait 500 ms, fail: as told");
     }
 }

@@ -1,32 +1,127 @@
-//! How a service's instances are made. Owns the [`Driver`] trait and the drivers; knows nothing of operations, of the
-//! journal or of HTTP.
+//! How a service's instances are made. Owns the [`Driver`] trait, with [`Containers`] for those whose instances are
+//! containers, and the drivers; knows nothing of the journal or of HTTP.
 
+mod dream;
 mod patroni;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use storage::{AccessControl, ClientAccess, Revision, Store, StoreError};
 
 use crate::cells::ContainerSpec;
-use crate::model::{CellGuid, DriverKind, InstanceId, Mint, NodeId, Plan, Secret};
-use crate::patroni::Progress;
-use crate::state::{InstanceRecord, NodeRecord};
+use crate::model::{CellGuid, DriverKind, InstanceId, Mint, NodeId, Plan, Schemas, Secret};
+use crate::patroni::{Member, Progress};
+use crate::scheduler::Step;
+use crate::state::{
+    Answering, BindingKind, BindingRecord, Credentials, InstanceRecord, NodeRecord, UpdateRecord,
+};
 
 /// What differs between kinds of services. Everything else about an operation (journal, placement, ports, resuming,
 /// cleaning up) is the broker's, the same for all.
+///
+/// Parameters have been held against [`Driver::schemas`] before they come here. No method takes time or talks to
+/// anybody but the store.
 pub trait Driver: Send + Sync {
-    /// Reads a request's parameters.
+    /// What parameters may be, of a provision, of an update, and of a binding.
+    fn schemas(&self, plan: &Plan) -> Schemas;
+
+    /// Reads the parameters of a provision.
     ///
     /// # Errors
     /// Names the parameter and what it may be.
     fn order(&self, plan: &Plan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters>;
 
-    /// Gives a new record the credentials that this kind of instance needs.
-    fn mint_credentials(&self, instance: &InstanceId, mint: &dyn Mint) -> NewCredentials;
+    /// Gives a new record the credentials that this kind of instance needs; none by default.
+    fn mint_credentials(&self, _instance: &InstanceId, _mint: &dyn Mint) -> NewCredentials {
+        NewCredentials::default()
+    }
 
+    /// How an instance comes to be, given its record with the placement that [`Driver::order`] asked for.
+    fn provision(&self, record: &InstanceRecord) -> Procedure;
+
+    /// How an instance becomes what the update says: `plan` is the one that it is to have. Without a step it is so at
+    /// once.
+    ///
+    /// # Errors
+    /// Says why it cannot.
+    fn update(
+        &self,
+        plan: &Plan,
+        record: &InstanceRecord,
+        update: &UpdateRecord,
+    ) -> Result<Procedure, UpdateNotSupported>;
+
+    /// Whether an update that failed may go well when it is asked for again.
+    fn is_update_repeatable(&self, _update: &UpdateRecord) -> bool {
+        true
+    }
+
+    /// How an instance goes.
+    fn deprovision(&self, record: &InstanceRecord) -> Procedure;
+
+    /// How a provision that failed is undone.
+    fn roll_back(&self, record: &InstanceRecord) -> Vec<Step>;
+
+    /// How the instance stands, in a few words for its user.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn describe(&self, record: &InstanceRecord) -> Result<String, StoreError>;
+
+    /// What the instance's members say of themselves, where it has any.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    fn members(&self, _record: &InstanceRecord) -> Result<Vec<Member>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// What platforms are told about an instance beside what every instance has (OSB 2.17, "Service Instance
+    /// Metadata").
+    fn metadata(&self, _record: &InstanceRecord) -> Option<Value> {
+        None
+    }
+
+    /// Whether a binding may have a successor that stands beside it.
+    fn has_rotatable_bindings(&self) -> bool {
+        false
+    }
+
+    /// How a binding with these parameters is made or ended; at once by default.
+    fn binding(
+        &self,
+        _kind: BindingKind,
+        _record: &InstanceRecord,
+        _parameters: &Map<String, Value>,
+    ) -> BindingProcedure {
+        BindingProcedure::default()
+    }
+
+    /// How long a binding with these parameters is good for; for ever by default.
+    fn binding_lifetime(
+        &self,
+        _record: &InstanceRecord,
+        _parameters: &Map<String, Value>,
+    ) -> Option<Duration> {
+        None
+    }
+
+    /// The credentials of a binding, for applications that reach the instance at `host`.
+    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value>;
+
+    /// What platforms are told about a binding beside what every binding has, under names of its own.
+    fn binding_metadata(&self, _binding: &BindingRecord) -> Map<String, Value> {
+        Map::new()
+    }
+}
+
+/// What a driver whose instances are containers answers besides: how a node's container is made, and what becomes of
+/// the members inside of them.
+pub trait Containers: Send + Sync {
     /// The container ports that a node publishes.
     fn container_ports(&self) -> &'static [u16];
 
@@ -86,15 +181,13 @@ pub trait Driver: Send + Sync {
     /// Every secret text that a container of this instance knows, each no longer than a line, so that its log can be
     /// cleaned of them.
     fn secrets(&self, record: &InstanceRecord) -> Vec<Secret>;
-
-    /// The credentials of a binding, for applications that reach the instance at `host`.
-    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value>;
 }
 
 /// The drivers by kind.
 #[derive(Clone)]
 pub struct Drivers {
-    patroni: Arc<dyn Driver>,
+    patroni: Arc<patroni::PatroniDriver>,
+    dream: Arc<dream::DreamDriver>,
     guests: Option<Arc<dyn AccessControl>>,
 }
 
@@ -103,7 +196,8 @@ impl Drivers {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
         let guests = access.guests.clone();
-        Self { patroni: Arc::new(patroni::PatroniDriver::new(store, access)), guests }
+        let patroni = Arc::new(patroni::PatroniDriver::new(store, access));
+        Self { patroni, dream: Arc::new(dream::DreamDriver), guests }
     }
 
     /// Who lets instances' containers into the store, where somebody does.
@@ -116,7 +210,17 @@ impl Drivers {
     #[must_use]
     pub fn of(&self, kind: DriverKind) -> Arc<dyn Driver> {
         match kind {
-            DriverKind::Patroni => Arc::clone(&self.patroni),
+            DriverKind::Patroni => Arc::clone(&self.patroni) as Arc<dyn Driver>,
+            DriverKind::Dream => Arc::clone(&self.dream) as Arc<dyn Driver>,
+        }
+    }
+
+    /// The driver of a kind of service as far as containers go; `None` where its instances have none.
+    #[must_use]
+    pub fn containers(&self, kind: DriverKind) -> Option<Arc<dyn Containers>> {
+        match kind {
+            DriverKind::Patroni => Some(Arc::clone(&self.patroni) as Arc<dyn Containers>),
+            DriverKind::Dream => None,
         }
     }
 }
@@ -131,29 +235,51 @@ pub struct FirstStart {
 }
 
 /// What a request's parameters ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
     /// How many nodes.
     pub nodes: usize,
     /// On which cells; any without.
     pub cells: Option<Vec<CellGuid>>,
+    /// Whether it is reached at a public port.
+    pub public_port: bool,
+}
+
+/// How an operation on an instance is performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Procedure {
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// When those who ask for it are answered.
+    pub answering: Answering,
+}
+
+/// How a binding is made or ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BindingProcedure {
+    /// How long it takes.
+    pub takes: Duration,
+    /// Why it fails when that time is over, if it does.
+    pub failure: Option<String>,
+    /// When those who ask for it are answered.
+    pub answering: Answering,
 }
 
 /// A new record's credentials.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewCredentials {
     /// May make roles and databases.
-    pub admin: crate::state::Credentials,
+    pub admin: Option<Credentials>,
     /// The superuser.
-    pub superuser: crate::state::Credentials,
+    pub superuser: Option<Credentials>,
     /// What bindings hand out.
-    pub app: crate::state::Credentials,
+    pub app: Option<Credentials>,
     /// For streaming between the members.
-    pub replication: Option<crate::state::Credentials>,
+    pub replication: Option<Credentials>,
     /// For the members' REST API.
-    pub rest: Option<crate::state::Credentials>,
+    pub rest: Option<Credentials>,
     /// For the store, where each instance has its own.
-    pub store: Option<crate::state::Credentials>,
+    pub store: Option<Credentials>,
 }
 
 /// How a container reaches the store that the broker uses. `Debug` leaves passwords out.
@@ -188,6 +314,13 @@ impl fmt::Display for InvalidParameters {
 }
 
 impl std::error::Error for InvalidParameters {}
+
+/// An update is none that can be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpdateNotSupported {
+    /// Why, for the sender.
+    pub reason: String,
+}
 
 /// An environment, sorted so that a container's fingerprint is the same every time.
 type Environment = BTreeMap<String, String>;

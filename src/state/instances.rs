@@ -17,6 +17,19 @@ impl Written for InstanceRecord {
     fn set_write_id(&mut self, id: String) {
         self.write_id = id;
     }
+
+    fn flaw(&self) -> Option<&'static str> {
+        Self::flaw(self)
+    }
+}
+
+/// Every record that can be read, and how many cannot.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// In the order of their keys.
+    pub records: Vec<InstanceRecord>,
+    /// How many are no records.
+    pub unreadable: usize,
 }
 
 /// The one place that reads and writes `/service/<instance>/state`.
@@ -76,13 +89,30 @@ impl Instances {
     /// Every record, for an operator's listing; reads the whole of `/service`.
     ///
     /// # Errors
-    /// As [`Store::list`].
+    /// As [`Store::list`]; [`StoreError::Corrupt`] when one of them is none.
     pub fn list(&self) -> Result<Vec<InstanceRecord>, StoreError> {
-        let listing = self.store.list(&keys::services())?;
-        let records = listing
-            .entries
-            .iter()
-            .filter(|entry| entry.key.segments().count() == 3 && entry.key.name() == "state");
-        records.map(|entry| parse(&entry.key, &entry.value)).collect()
+        self.read_all()?.collect()
+    }
+
+    /// As [`Instances::list`], with what nobody can read left out and counted.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub fn survey(&self) -> Result<Survey, StoreError> {
+        let mut survey = Survey { records: Vec::new(), unreadable: 0 };
+        for record in self.read_all()? {
+            match record {
+                Ok(record) => survey.records.push(record),
+                Err(_) => survey.unreadable += 1,
+            }
+        }
+        Ok(survey)
+    }
+
+    fn read_all(&self) -> Result<impl Iterator<Item = Result<InstanceRecord, StoreError>>, StoreError> {
+        let mut entries = self.store.list(&keys::services())?.entries;
+        entries.retain(|entry| keys::is_record(&entry.key));
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(entries.into_iter().map(|entry| parse(&entry.key, &entry.value)))
     }
 }

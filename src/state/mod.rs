@@ -6,15 +6,16 @@ mod instances;
 pub mod keys;
 mod leases;
 mod node_index;
+mod operation;
 mod record;
 mod written;
 
-pub use bindings::{BindingRecord, Bindings};
-pub use instances::Instances;
+pub use bindings::{BindingKind, BindingOperation, BindingRecord, BindingState, Bindings};
+pub use instances::{Instances, Survey};
 pub use leases::{Lease, Leases};
 pub use node_index::NodeIndex;
-pub use record::{
-    Credentials, FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState,
-    OwedRemoval, PassedOver, PortRecord,
+pub use operation::{
+    Answering, EndedOperation, OperationKind, OperationRecord, OperationState, PassedOver, UpdateRecord,
 };
+pub use record::{Credentials, FORMAT, InstanceRecord, NodeRecord, OwedRemoval, PortRecord, REMEMBERED};
 pub use written::Stored;

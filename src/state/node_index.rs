@@ -70,6 +70,11 @@ impl NodeIndex {
         Ok(Self { shared, follower: Some(follower) })
     }
 
+    /// Lets the thread end with the watch that it is in, which nothing cuts short, while others are stopped.
+    pub fn begin_stop(&self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+    }
+
     /// How many nodes stand on this cell.
     #[must_use]
     pub fn nodes_on(&self, cell: &CellGuid) -> usize {

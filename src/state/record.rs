@@ -4,11 +4,13 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::operation::{EndedOperation, OperationKind, OperationRecord, OperationState, UpdateRecord};
 use crate::model::{CellGuid, DriverKind, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
-use crate::scheduler::Step;
 
 /// The version of the format that this program writes; the ancestors' records have none, which counts as 0.
 pub const FORMAT: u32 = 1;
+/// How many operations before the last one a record remembers.
+pub const REMEMBERED: usize = 4;
 
 /// `/service/<instance>/state`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,12 +36,15 @@ pub struct InstanceRecord {
     /// As the platform sent it.
     #[serde(default)]
     pub space_guid: String,
-    /// May make roles and databases.
-    pub admin_credentials: Credentials,
+    /// May make roles and databases; of every `patroni` instance, as are the two that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_credentials: Option<Credentials>,
     /// PostgreSQL's superuser, for Patroni alone.
-    pub superuser_credentials: Credentials,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superuser_credentials: Option<Credentials>,
     /// What bindings hand out.
-    pub app_credentials: Credentials,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_credentials: Option<Credentials>,
     /// For streaming between the members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_credentials: Option<Credentials>,
@@ -62,9 +67,18 @@ pub struct InstanceRecord {
     /// The platform's context.
     #[serde(default)]
     pub context: Map<String, Value>,
+    /// Which version of its plan's offering it was last brought to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_version: Option<String>,
+    /// The operation that made it: tells it from a later instance of the same id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<OperationId>,
     /// The last operation, under way or ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<OperationRecord>,
+    /// How those before it ended, the latest last, for who asks late; no more than [`REMEMBERED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedOperation>,
     /// Nodes given up whose containers may exist all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<OwedRemoval>,
@@ -117,93 +131,62 @@ pub struct OwedRemoval {
     pub reason: String,
 }
 
-/// An operation with its plan.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct OperationRecord {
-    /// Its id.
-    pub id: OperationId,
-    /// What it is.
-    pub kind: OperationKind,
-    /// How it stands.
-    pub state: OperationState,
-    /// What it does, in order.
-    pub steps: Vec<Step>,
-    /// How many of the steps are done.
-    pub done: usize,
-    /// Why it failed; while that is set and the operation goes on, its steps undo it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
-    /// The last word, once it has ended.
-    #[serde(default)]
-    pub description: String,
-    /// When it began, in milliseconds since 1970.
-    pub started_ms: u64,
-    /// When it must have ended, in milliseconds since 1970.
-    pub deadline_ms: u64,
-    /// Until when its caller waits for its answer, in milliseconds since 1970: a provision that has failed by then
-    /// leaves no record, since its caller is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answer_by_ms: Option<u64>,
-    /// Cells that refused a node or did not answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub passed_over: Vec<PassedOver>,
-}
-
-/// A cell that would not take a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PassedOver {
-    /// Which.
-    pub cell: CellGuid,
-    /// Why.
-    pub reason: String,
-}
-
-/// What an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OperationKind {
-    /// Makes an instance.
-    Provision,
-    /// Takes it away.
-    Deprovision,
-}
-
-/// How an operation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OperationState {
-    /// Steps are left.
-    InProgress,
-    /// It has ended well.
-    Succeeded,
-    /// It has ended badly.
-    Failed,
-}
-
-impl OperationKind {
-    /// Its name, with which operation ids begin.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Provision => "provision",
-            Self::Deprovision => "deprovision",
-        }
-    }
-}
-
-impl OperationRecord {
-    /// Whether steps are left.
-    #[must_use]
-    pub fn is_under_way(&self) -> bool {
-        self.state == OperationState::InProgress
-    }
-}
-
 impl InstanceRecord {
     /// The operation, if one is under way.
     #[must_use]
     pub fn under_way(&self) -> Option<&OperationRecord> {
         self.operation.as_ref().filter(|operation| operation.is_under_way())
+    }
+
+    /// Whether it was never made: the order failed, and what there was of it is gone.
+    #[must_use]
+    pub fn was_never_made(&self) -> bool {
+        self.operation
+            .as_ref()
+            .is_some_and(|last| last.kind == OperationKind::Provision && last.state == OperationState::Failed)
+    }
+
+    /// Why it cannot be used now, since its last operation failed and left it so.
+    #[must_use]
+    pub fn unusable(&self) -> Option<&str> {
+        let failed = self.operation.as_ref().filter(|last| last.state == OperationState::Failed)?;
+        (failed.instance_usable != Some(true)).then_some(failed.description.as_str())
+    }
+
+    /// Begins an operation; the one before it is remembered by how it ended.
+    pub fn begin(&mut self, operation: OperationRecord) {
+        self.ended.extend(self.operation.take().map(EndedOperation::from));
+        let surplus = self.ended.len().saturating_sub(REMEMBERED);
+        self.ended.drain(..surplus);
+        self.operation = Some(operation);
+    }
+
+    /// Makes it what an update says.
+    pub fn apply(&mut self, update: UpdateRecord) {
+        let UpdateRecord { previous_plan_id: _, plan_id, parameters, context, maintenance_version } = update;
+        self.plan_id = plan_id;
+        self.parameters = parameters;
+        self.context = context;
+        self.maintenance_version = maintenance_version;
+    }
+
+    /// How an operation with this id stands or ended, as far as it is remembered.
+    #[must_use]
+    pub fn operation(&self, id: &str) -> Option<EndedOperation> {
+        let last = self.operation.as_ref().filter(|last| last.id.as_str() == id).cloned();
+        let before = || self.ended.iter().find(|ended| ended.id.as_str() == id).cloned();
+        last.map(EndedOperation::from).or_else(before)
+    }
+
+    /// What keeps the record from being one: without these nobody could be let into its database.
+    pub(super) fn flaw(&self) -> Option<&'static str> {
+        let needed = [
+            (&self.admin_credentials, "it has no admin_credentials"),
+            (&self.superuser_credentials, "it has no superuser_credentials"),
+            (&self.app_credentials, "it has no app_credentials"),
+        ];
+        let missing = needed.into_iter().find(|(credentials, _)| credentials.is_none());
+        missing.filter(|_| self.driver == DriverKind::Patroni).map(|(_, flaw)| flaw)
     }
 
     /// The node with this id, of the record or owed for removal.
@@ -225,7 +208,7 @@ impl InstanceRecord {
     pub fn secrets(&self) -> Vec<&Secret> {
         let fixed = [&self.admin_credentials, &self.superuser_credentials, &self.app_credentials];
         let added = [&self.replication_credentials, &self.rest_credentials, &self.store_credentials];
-        let all = fixed.into_iter().chain(added.into_iter().flatten());
+        let all = fixed.into_iter().chain(added).flatten();
         all.map(|credentials| &credentials.password).collect()
     }
 }

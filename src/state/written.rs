@@ -19,6 +19,11 @@ pub struct Stored<T> {
 pub(super) trait Written: Serialize + DeserializeOwned {
     fn write_id(&self) -> &str;
     fn set_write_id(&mut self, id: String);
+
+    /// What keeps something that looks like a record from being one.
+    fn flaw(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Reads a record.
@@ -29,10 +34,14 @@ pub(super) fn read<T: Written>(store: &dyn Store, key: &Key) -> Result<Option<St
 }
 
 /// Reads a record's bytes. The text of a parse error may quote a value, so it is not passed on.
-pub(super) fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt {
+pub(super) fn parse<T: Written>(key: &Key, bytes: &[u8]) -> Result<T, StoreError> {
+    let record: T = serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt {
         reason: format!("{key} is not a record (line {}, column {})", error.line(), error.column()),
-    })
+    })?;
+    match record.flaw() {
+        Some(flaw) => Err(StoreError::Corrupt { reason: format!("{key} is not a record: {flaw}") }),
+        None => Ok(record),
+    }
 }
 
 /// Writes a record if what is there is as expected; a lost answer is cleared up by reading back.

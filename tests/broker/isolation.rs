@@ -104,8 +104,8 @@ fn no_container_is_made_before_its_guest_is_admitted() {
         let operation = lab.record("b1").unwrap().value.operation.unwrap();
         operation.description.contains("the fake is away").then_some(())
     });
-    let told = lab.broker().last_operation(&id("b1")).unwrap();
-    let LastOperation::InProgress { description } = &told else { panic!("{told:?}") };
+    let told = lab.poll("b1").unwrap();
+    let LastOperation::InProgress { description, .. } = &told else { panic!("{told:?}") };
     let members = "members stopped, stopped: the store's access control: ";
     assert!(description.starts_with(members) && description.contains("the fake is away"), "{description}");
     // It is tried again, more than once.
@@ -142,7 +142,7 @@ fn an_outage_ends_the_order_in_time() {
     lab.broker().provision(request).unwrap();
     until("the order to fail", || lab.record("b1")?.value.operation?.failure);
     lab.guests.set_trouble(None);
-    let LastOperation::Failed { description } = lab.settle("b1") else { panic!("it succeeded") };
+    let LastOperation::Failed { description, .. } = lab.settle("b1") else { panic!("it succeeded") };
     assert!(description.contains("the fake is away"), "{description}");
     lab.deprovision("b1").unwrap();
     lab.assert_nothing_left();
@@ -153,7 +153,7 @@ fn an_outage_ends_the_order_in_time() {
 fn a_refusal_ends_the_operation() {
     let lab = Lab::isolated(CELLS);
     let refused = |outcome: Outcome| {
-        let Outcome::Failed { description } = outcome else { panic!("it succeeded") };
+        let Outcome::Failed { description, .. } = outcome else { panic!("it succeeded") };
         assert!(description.contains("the fake says no"), "{description}");
     };
     lab.guests.trouble(Trouble::Refuses);

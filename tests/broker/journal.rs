@@ -145,7 +145,9 @@ fn a_container_of_another_make_is_made_anew() {
     lab.provision(order("b1", "{}")).unwrap();
     let node = lab.record("b1").unwrap().value.nodes[0].node_id.clone();
     lab.rewind("b1", 1);
-    let PlanSettings::Patroni(settings) = &mut lab.catalog.services[0].plans[0].settings;
+    let PlanSettings::Patroni(settings) = &mut lab.catalog.services[0].plans[0].settings else {
+        panic!("it is a cluster's")
+    };
     settings.memory_bytes = Some(1 << 30);
     lab.start();
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));

@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{
     Accepted, BindRequest, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts,
-    ProvisionRequest, RandomMint, Settings,
+    PollRequest, ProvisionRequest, RandomMint, Settings, StartError, UnbindRequest,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
 use patroni_broker::cells::{Cell, Cells, ContainerSpec, ContainerState};
 use patroni_broker::model::{
-    BindingId, Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, PatroniPlan, Plan, PlanId,
-    PlanSettings, PortRange, Secret, Service, ServiceId,
+    BindingId, Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, MaintenanceInfo,
+    OperationId, PatroniPlan, Plan, PlanId, PlanSettings, PortRange, Schemas, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
 use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
 use serde_json::{Map, Value};
 use storage::embedded::{Embedded, Options};
-use storage::{AccessControl, ClientAccess, Entry, Expect, Key, Store, SystemClock};
+use storage::{AccessControl, ClientAccess, Clock, Entry, Expect, Key, Store, SystemClock};
 
 use crate::fake_guests::FakeGuests;
 
@@ -38,6 +38,7 @@ const PACE: Pace = Pace {
     look_every: Duration::from_millis(100),
     stalled_after: Duration::from_secs(1),
     route_refused_after: Duration::from_millis(300),
+    observe_every: Duration::from_millis(100),
     farewell: Duration::from_secs(2),
 };
 
@@ -54,6 +55,8 @@ pub struct Lab {
     pub guests: Arc<FakeGuests>,
     /// Whether the next broker to be started gives instances credentials of their own.
     pub isolates: bool,
+    /// The time of the next broker to be started.
+    pub clock: Arc<dyn Clock>,
     broker: Option<Broker>,
 }
 
@@ -104,6 +107,7 @@ impl Lab {
             pace: PACE,
             guests,
             isolates: false,
+            clock: Arc::new(SystemClock),
             broker: None,
         };
         lab.start();
@@ -112,6 +116,11 @@ impl Lab {
 
     /// Starts a broker, another one if one was running.
     pub fn start(&mut self) {
+        self.try_start().unwrap();
+    }
+
+    /// The same where it may be refused.
+    pub fn try_start(&mut self) -> Result<(), StartError> {
         self.stop();
         let cells: Cells = self
             .cells
@@ -135,8 +144,9 @@ impl Lab {
             cells,
             catalog: self.catalog.clone(),
             drivers: Drivers::new(Arc::clone(&self.store), access),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             mint: Arc::new(RandomMint),
+            metrics: Arc::default(),
             settings: Settings {
                 holder: "test".to_owned(),
                 bind_host: "10.0.0.9".to_owned(),
@@ -146,7 +156,8 @@ impl Lab {
                 pace: self.pace,
             },
         };
-        self.broker = Some(Broker::start(parts).unwrap());
+        self.broker = Some(Broker::start(parts)?);
+        Ok(())
     }
 
     pub fn stop(&mut self) {
@@ -166,7 +177,7 @@ impl Lab {
         let instance = request.instance.clone();
         match self.broker().provision(request)? {
             Accepted::Already => Ok(Outcome::Succeeded),
-            Accepted::Running { operation } => Ok(self.wait(&instance, &operation)),
+            Accepted::Running { operation, .. } => Ok(self.wait(&instance, &operation)),
         }
     }
 
@@ -180,21 +191,25 @@ impl Lab {
         };
         match self.broker().deprovision(request)? {
             Accepted::Already => Ok(Outcome::Succeeded),
-            Accepted::Running { operation } => Ok(self.wait(&instance, &operation)),
+            Accepted::Running { operation, .. } => Ok(self.wait(&instance, &operation)),
         }
     }
 
-    pub fn wait(&self, instance: &InstanceId, operation: &patroni_broker::model::OperationId) -> Outcome {
+    pub fn wait(&self, instance: &InstanceId, operation: &OperationId) -> Outcome {
         let (told, outcome) = channel();
         let then = move |outcome| told.send(outcome).unwrap();
         self.broker().when_done(instance, operation, PATIENCE, Box::new(then));
         outcome.recv_timeout(PATIENCE + Duration::from_secs(5)).unwrap()
     }
 
+    /// How the last operation stands, as the ancestors' users ask.
+    pub fn poll(&self, instance: &str) -> Result<LastOperation, BrokerError> {
+        self.broker().last_operation(&poll(instance))
+    }
+
     /// Waits until the last operation has ended.
     pub fn settle(&self, instance: &str) -> LastOperation {
-        let instance = id(instance);
-        until("the operation to end", || match self.broker().last_operation(&instance).unwrap() {
+        until("the operation to end", || match self.poll(instance).unwrap() {
             LastOperation::InProgress { .. } => None,
             ended => Some(ended),
         })
@@ -262,16 +277,39 @@ pub fn id(raw: &str) -> InstanceId {
     InstanceId::parse(raw).unwrap()
 }
 
+/// A look at the last operation of an instance.
+pub fn poll(instance: &str) -> PollRequest {
+    PollRequest { instance: id(instance), binding: None, operation: None, service: None, plan: None }
+}
+
 /// A binding called `x`.
 pub fn binding(instance: &str) -> BindRequest {
     BindRequest {
         instance: id(instance),
-        binding: BindingId::parse("x").unwrap(),
-        service: ServiceId::parse("postgresql").unwrap(),
-        plan: PlanId::parse("cluster").unwrap(),
+        binding: binding_id("x"),
+        service: Some(ServiceId::parse("postgresql").unwrap()),
+        plan: Some(PlanId::parse("cluster").unwrap()),
         parameters: Map::new(),
         bind_resource: Map::new(),
+        context: Map::new(),
+        predecessor: None,
+        accepts_incomplete: false,
     }
+}
+
+/// The end of a binding called `x`.
+pub fn unbinding(instance: &str) -> UnbindRequest {
+    UnbindRequest {
+        instance: id(instance),
+        binding: binding_id("x"),
+        service: None,
+        plan: None,
+        accepts_incomplete: false,
+    }
+}
+
+pub fn binding_id(raw: &str) -> BindingId {
+    BindingId::parse(raw).unwrap()
 }
 
 /// An order with these parameters.
@@ -284,6 +322,7 @@ pub fn order(instance: &str, parameters: &str) -> ProvisionRequest {
         space_guid: String::new(),
         parameters: serde_json::from_str(parameters).unwrap(),
         context: Map::new(),
+        maintenance_version: None,
         accepts_incomplete: false,
     }
 }
@@ -300,26 +339,55 @@ fn catalog() -> Catalog {
         memory_bytes: None,
         shm_bytes: 64 << 20,
     };
-    let plan = |id: &str, settings: PatroniPlan| Plan {
+    let plan = |id: &str, settings: PlanSettings| Plan {
         id: PlanId::parse(id).unwrap(),
-        name: id.to_owned(),
+        name: format!("the {id}"),
         description: id.to_owned(),
         free: true,
+        bindable: None,
+        plan_updateable: None,
+        binding_rotatable: None,
+        metadata: Map::new(),
+        maintenance: None,
+        schemas: Schemas::default(),
         maximum_polling_duration_s: 60,
-        settings: PlanSettings::Patroni(settings),
+        settings,
+    };
+    let service = |id: &str, driver: DriverKind, plans: Vec<Plan>| Service {
+        id: ServiceId::parse(id).unwrap(),
+        name: format!("the {id}"),
+        driver,
+        description: id.to_owned(),
+        bindable: true,
+        plan_updateable: false,
+        binding_rotatable: true,
+        tags: Vec::new(),
+        requires: Vec::new(),
+        requires_app: false,
+        metadata: Map::new(),
+        plans,
     };
     let no_image = PatroniPlan { image: "nowhere/nothing:1".to_owned(), ..settings.clone() };
+    let clusters = vec![
+        plan("cluster", PlanSettings::Patroni(settings)),
+        plan("no-image", PlanSettings::Patroni(no_image)),
+    ];
+    let maintained = |id: &str| {
+        let version = MaintenanceInfo { version: "1.0.0".to_owned(), description: "the first".to_owned() };
+        Plan { maintenance: Some(version), ..plan(id, PlanSettings::Dream) }
+    };
+    let dreams = vec![
+        maintained("small"),
+        maintained("large"),
+        // Its instances keep it.
+        Plan { plan_updateable: Some(false), ..plan("last", PlanSettings::Dream) },
+        Plan { bindable: Some(false), binding_rotatable: Some(false), ..plan("lonely", PlanSettings::Dream) },
+    ];
     Catalog {
-        services: vec![Service {
-            id: ServiceId::parse("postgresql").unwrap(),
-            name: "postgresql".to_owned(),
-            driver: DriverKind::Patroni,
-            description: "PostgreSQL".to_owned(),
-            bindable: true,
-            plan_updateable: false,
-            tags: Vec::new(),
-            plans: vec![plan("cluster", settings), plan("no-image", no_image)],
-        }],
+        services: vec![
+            service("postgresql", DriverKind::Patroni, clusters),
+            Service { plan_updateable: true, ..service("dream", DriverKind::Dream, dreams) },
+        ],
     }
 }
 
@@ -405,5 +473,5 @@ pub fn secrets(spec: &ContainerSpec) -> Value {
 
 /// The secret that a binding of this record hands out.
 pub fn app_password(record: &InstanceRecord) -> &Secret {
-    &record.app_credentials.password
+    &record.app_credentials.as_ref().unwrap().password
 }

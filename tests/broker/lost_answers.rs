@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use patroni_broker::broker::{BrokerError, LastOperation, Outcome, UnbindRequest};
-use patroni_broker::model::BindingId;
+use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, Outcome, Unbound, UpdateRequest};
 use patroni_broker::state::{Instances, OperationKind, OperationState};
 use storage::embedded::{Embedded, Options};
 use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
 
-use crate::lab::{Lab, binding, id, order, until};
+use crate::dream::{bind, change, change_parameters, dream, map, plan};
+use crate::lab::{Lab, binding, id, order, unbinding, until};
 
 /// How long it takes to know that an answer is lost: long enough that others go on with what was written.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -128,9 +128,8 @@ fn live(lab: &Lab, what: &str) {
     assert_eq!(lab.engine.containers().len(), 2, "{what}");
     assert_claims(lab, what);
     insist(|| lab.broker().bind(binding("b1"))).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let unbind = || UnbindRequest { instance: id("b1"), binding: BindingId::parse("x").unwrap() };
-    let unbound = insist(|| lab.broker().unbind(unbind()));
-    assert!(matches!(unbound, Ok(()) | Err(BrokerError::BindingGone)), "{what}: {unbound:?}");
+    let unbound = insist(|| lab.broker().unbind(unbinding("b1")));
+    assert!(matches!(unbound, Ok(Unbound::Now) | Err(BrokerError::BindingGone)), "{what}: {unbound:?}");
     let gone = insist(|| lab.deprovision("b1"));
     assert!(matches!(gone, Ok(Outcome::Succeeded) | Err(BrokerError::InstanceGone)), "{what}: {gone:?}");
     until("the record to go", || lab.record("b1").is_none().then_some(()));
@@ -140,14 +139,14 @@ fn live(lab: &Lab, what: &str) {
 
 /// The write that a platform's request or a worker waits for may have landed or not: the instance comes and goes all the
 /// same, with its ports claimed and nothing left behind.
-fn lose_each_answer(lands: bool) {
+fn lose_each_answer(lands: bool, live: fn(&Lab, &str), writes: i64) {
     let store = LostAnswers::new();
     let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
     for before in 0.. {
         store.lose(before, lands);
         live(&lab, &format!("write {before}, which lands: {lands}"));
         if store.lost.lock().unwrap().take().is_none() {
-            assert!(before > 30, "too few writes were tried: {before}");
+            assert!(before > writes, "too few writes were tried: {before}");
             return;
         }
     }
@@ -155,12 +154,43 @@ fn lose_each_answer(lands: bool) {
 
 #[test]
 fn any_answer_may_be_lost() {
-    lose_each_answer(true);
+    lose_each_answer(true, live, 30);
 }
 
 #[test]
 fn any_write_may_be_lost() {
-    lose_each_answer(false);
+    lose_each_answer(false, live, 30);
+}
+
+/// A dream's life, with updates and bindings that take time.
+fn dream_on(lab: &Lab, what: &str) {
+    assert_eq!(insist(|| lab.provision(dream("b1", r#"{"a": 1}"#))), Ok(Outcome::Succeeded), "{what}");
+    lab.settle("b1");
+    let other = || UpdateRequest { plan: Some(plan("large")), ..change_parameters("b1", r#"{"b": 2}"#) };
+    assert_eq!(insist(|| lab.update(other())), Ok(Outcome::Succeeded), "{what}");
+    lab.settle("b1");
+    let renamed = || UpdateRequest { context: Some(map(r#"{"instance_name": "n"}"#)), ..change("b1") };
+    assert_eq!(insist(|| lab.update(renamed())), Ok(Outcome::Succeeded), "{what}");
+    let record = lab.record("b1").unwrap().value;
+    let is = (record.plan_id.as_str(), &record.parameters, &record.context["instance_name"]);
+    assert_eq!(is, ("large", &map(r#"{"a": 1, "b": 2}"#), &serde_json::json!("n")), "{what}");
+    let slow = || BindRequest { plan: None, ..bind("b1", "x", r#"{"delay_ms": 20}"#) };
+    insist(|| lab.broker().bind(slow())).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let unbound = insist(|| lab.broker().unbind(unbinding("b1")));
+    assert!(matches!(unbound, Ok(Unbound::Now) | Err(BrokerError::BindingGone)), "{what}: {unbound:?}");
+    let gone = insist(|| lab.deprovision("b1"));
+    assert!(matches!(gone, Ok(Outcome::Succeeded) | Err(BrokerError::InstanceGone)), "{what}: {gone:?}");
+    until(what, || lab.keys().is_empty().then_some(()));
+}
+
+#[test]
+fn any_answer_about_a_dream_may_be_lost() {
+    lose_each_answer(true, dream_on, 12);
+}
+
+#[test]
+fn any_write_of_a_dream_may_be_lost() {
+    lose_each_answer(false, dream_on, 12);
 }
 
 /// A mistake in the broker must end one operation, and not the worker that all the others need.
@@ -170,7 +200,7 @@ fn a_panic_ends_one_operation() {
     let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
     for _ in 0..5 {
         store.just_before("/routing/allocation/b1", || panic!("as told"));
-        let Outcome::Failed { description } = lab.provision(order("b1", "{}")).unwrap() else {
+        let Outcome::Failed { description, .. } = lab.provision(order("b1", "{}")).unwrap() else {
             panic!("it succeeded")
         };
         assert!(description.contains("mistake"), "{description}");

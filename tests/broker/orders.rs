@@ -30,7 +30,7 @@ fn an_order_is_made_and_given_back() {
 fn the_same_order_again_is_no_conflict_and_another_is() {
     let lab = Lab::new(CELLS);
     let first = lab.broker().provision(order("b1", "{}")).unwrap();
-    let Accepted::Running { operation } = &first else { panic!("{first:?}") };
+    let Accepted::Running { operation, .. } = &first else { panic!("{first:?}") };
     assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), first);
     assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 3}"#)), Err(BrokerError::InstanceExists));
     lab.wait(&crate::lab::id("b1"), operation);

@@ -4,7 +4,7 @@ use patroni_broker::broker::{LastOperation, Outcome};
 use patroni_broker::state::keys;
 use storage::Expect;
 
-use crate::lab::{Lab, id, order, until};
+use crate::lab::{Lab, order, until};
 
 const FAR: u64 = 1 << 40;
 
@@ -28,7 +28,7 @@ fn a_router_that_lags_is_waited_for() {
         let operation = lab.record("b1").unwrap().value.operation.unwrap();
         (operation.done + 1 == operation.steps.len()).then_some(())
     });
-    let LastOperation::InProgress { .. } = lab.broker().last_operation(&id("b1")).unwrap() else {
+    let LastOperation::InProgress { .. } = lab.poll("b1").unwrap() else {
         panic!("it has ended without a route")
     };
     report(&lab, "r2", &FAR.to_string());
@@ -42,7 +42,7 @@ fn a_port_that_a_router_cannot_have_fails_the_order() {
     let lab = Lab::new("c1@z1 c2@z2");
     report(&lab, "r1", &FAR.to_string());
     report(&lab, "r2", &format!("{FAR} b0 b1"));
-    let Outcome::Failed { description } = lab.provision(order("b1", "{}")).unwrap() else {
+    let Outcome::Failed { description, .. } = lab.provision(order("b1", "{}")).unwrap() else {
         panic!("it succeeded")
     };
     assert!(description.contains("port 30000") && description.contains("r2"), "{description}");

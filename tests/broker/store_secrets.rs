@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, Once};
 
-use patroni_broker::broker::LastOperation;
+use patroni_broker::broker::{Bound, LastOperation};
 use patroni_broker::cells::ContainerState;
 use patroni_broker::model::ContainerName;
 
@@ -92,7 +92,7 @@ fn nobody_else_is_told_the_credentials() {
         }
         lab.record("b1").unwrap().value.operation.unwrap().failure
     });
-    let LastOperation::Failed { description } = lab.settle("b1") else { panic!("it succeeded") };
+    let LastOperation::Failed { description, .. } = lab.settle("b1") else { panic!("it succeeded") };
     assert!(description.contains("guest-b1:<redacted> | <redacted>"), "{description}");
     lab.deprovision("b1").unwrap();
     lab.stop();
@@ -105,7 +105,10 @@ fn nobody_else_is_told_the_credentials() {
 fn a_binding_has_no_part_in_it() {
     let lab = Lab::isolated(CELLS);
     lab.provision(order("b1", "{}")).unwrap();
-    let bound = serde_json::to_string(&lab.broker().bind(binding("b1")).unwrap().credentials).unwrap();
+    let Bound::Now { binding: bound, .. } = lab.broker().bind(binding("b1")).unwrap() else {
+        panic!("it takes time")
+    };
+    let bound = serde_json::to_string(&bound.credentials).unwrap();
     let password = lab.record("b1").unwrap().value.store_credentials.unwrap().password;
     assert!(!bound.contains(password.expose()) && !bound.contains("guest"), "{bound}");
 }

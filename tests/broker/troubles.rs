@@ -50,7 +50,7 @@ fn a_container_made_in_silence_is_swept() {
 fn where_no_cell_is_left_the_order_is_undone() {
     let lab = Lab::new("c1@z1 c2@z2");
     lab.cell("c2").trouble(Call::Create, Trouble::Refuse("no space left".to_owned()));
-    let Outcome::Failed { description } = lab.provision(order("b1", "{}")).unwrap() else {
+    let Outcome::Failed { description, .. } = lab.provision(order("b1", "{}")).unwrap() else {
         panic!("it succeeded")
     };
     assert!(description.contains("no space left"), "{description}");
@@ -71,7 +71,7 @@ fn what_is_undone_is_not_owed() {
 fn an_image_that_there_is_not_fails_the_order() {
     let lab = Lab::new("c1@z1 c2@z2");
     let request = ProvisionRequest { plan: PlanId::parse("no-image").unwrap(), ..order("b1", "{}") };
-    let Outcome::Failed { description } = lab.provision(request.clone()).unwrap() else {
+    let Outcome::Failed { description, .. } = lab.provision(request.clone()).unwrap() else {
         panic!("it succeeded")
     };
     assert!(description.contains("nowhere/nothing:1"), "{description}");
@@ -80,7 +80,7 @@ fn an_image_that_there_is_not_fails_the_order() {
     // Who polls finds the failure there, and takes it away.
     let polled = ProvisionRequest { accepts_incomplete: true, ..request };
     lab.broker().provision(polled).unwrap();
-    let LastOperation::Failed { description } = lab.settle("b1") else { panic!("it succeeded") };
+    let LastOperation::Failed { description, .. } = lab.settle("b1") else { panic!("it succeeded") };
     assert!(description.contains("nowhere/nothing:1"), "{description}");
     assert_eq!(lab.engine.containers(), []);
     assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
@@ -98,6 +98,17 @@ fn where_no_cell_answers_nothing_is_begun() {
     lab.assert_nothing_left();
 }
 
+/// Once, a broker of nothing but dreams was never ready, since none of its cells answered.
+#[test]
+fn who_has_no_cells_needs_none() {
+    let mut lab = Lab::new("c1@z1");
+    lab.cells.clear();
+    lab.start();
+    assert_eq!(lab.broker().ready(), Ok(()));
+    lab.broker().begin_stop();
+    assert!(lab.broker().ready().is_err());
+}
+
 /// The Go ancestor reported a failed removal as success and deleted the record: containers leaked.
 #[test]
 fn an_instance_does_not_go_before_its_containers() {
@@ -111,8 +122,8 @@ fn an_instance_does_not_go_before_its_containers() {
         accepts_incomplete: true,
     };
     let Accepted::Running { .. } = lab.broker().deprovision(request).unwrap() else { panic!("it is gone") };
-    until("the silence to be told", || match lab.broker().last_operation(&id("b1")).unwrap() {
-        LastOperation::InProgress { description } => description.contains("c2").then_some(()),
+    until("the silence to be told", || match lab.poll("b1").unwrap() {
+        LastOperation::InProgress { description, .. } => description.contains("c2").then_some(()),
         ended => panic!("{ended:?}"),
     });
     assert_eq!(lab.running(), ["c2"]);
@@ -169,12 +180,12 @@ fn a_member_that_dies_again_and_again_fails_the_order() {
                 lab.engine.crash(&view.name, 1);
             }
         }
-        match lab.broker().last_operation(&id("b1")).unwrap() {
+        match lab.poll("b1").unwrap() {
             LastOperation::InProgress { .. } => None,
             ended => Some(ended),
         }
     });
-    let LastOperation::Failed { description } = ended else { panic!("{ended:?}") };
+    let LastOperation::Failed { description, .. } = ended else { panic!("{ended:?}") };
     assert!(description.contains("does not stay up"), "{description}");
     lab.deprovision("b1").unwrap();
     lab.assert_nothing_left();
@@ -235,7 +246,7 @@ fn an_outage_is_not_an_absence() {
     let outage = |error: &BrokerError| matches!(error, BrokerError::Store(StoreError::Unavailable { .. }));
     assert!(outage(&lab.provision(order("b1", "{}")).unwrap_err()));
     assert!(outage(&lab.deprovision("b1").unwrap_err()));
-    assert!(outage(&lab.broker().last_operation(&id("b1")).unwrap_err()));
+    assert!(outage(&lab.poll("b1").unwrap_err()));
     store.away.store(false, Ordering::SeqCst);
     assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), Accepted::Already);
     assert_eq!(lab.running().len(), 2);

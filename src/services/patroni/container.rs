@@ -92,10 +92,10 @@ fn secrets(access: &ClientAccess, record: &InstanceRecord) -> Secret {
         })
     });
     let told = json!({
-        "superuser": user(&record.superuser_credentials),
+        "superuser": optional(&record.superuser_credentials),
         "replication": optional(&record.replication_credentials),
-        "admin": user(&record.admin_credentials),
-        "app": user(&record.app_credentials),
+        "admin": optional(&record.admin_credentials),
+        "app": optional(&record.app_credentials),
         "rest_api": optional(&record.rest_credentials),
         "store": store,
         "store_tls": tls,

@@ -13,9 +13,9 @@ use crate::state::{Credentials, InstanceRecord};
 pub(super) fn mint(instance: &InstanceId, guests: bool, mint: &dyn Mint) -> NewCredentials {
     let user = |name: &str| Credentials { username: name.to_owned(), password: mint.password() };
     NewCredentials {
-        admin: user("pgadmin"),
-        superuser: user("postgres"),
-        app: user("appuser"),
+        admin: Some(user("pgadmin")),
+        superuser: Some(user("postgres")),
+        app: Some(user("appuser")),
         replication: Some(user("replicator")),
         rest: Some(user("patroni")),
         store: guests
@@ -34,7 +34,8 @@ pub(super) fn is_bootstrapping(state: &str) -> bool {
 /// The `credentials` object of a binding: the instance's application user, at its public port.
 pub(super) fn of_binding(plan: &PatroniPlan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
     let port = record.allocated_port.unwrap_or_default();
-    let Credentials { username, password } = &record.app_credentials;
+    // A record of this driver's without them is refused where it is read.
+    let Some(Credentials { username, password }) = &record.app_credentials else { return Map::new() };
     let password = password.expose();
     let place = format!("{}:{port}/{}", bracketed(host), encoded(&plan.database));
     let uri = format!("postgres://{}:{}@{place}", encoded(username), encoded(password));

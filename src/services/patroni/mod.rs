@@ -5,6 +5,7 @@ mod container;
 mod credentials;
 mod guest;
 mod parameters;
+mod update;
 
 use std::sync::Arc;
 
@@ -12,11 +13,15 @@ use log::warn;
 use serde_json::{Map, Value};
 use storage::{Entry, Expect, Store, StoreError};
 
-use super::{Driver, FirstStart, InvalidParameters, NewCredentials, Order, StoreAccess};
+use super::{
+    Containers, Driver, FirstStart, InvalidParameters, NewCredentials, Order, Procedure, StoreAccess,
+    UpdateNotSupported,
+};
 use crate::cells::ContainerSpec;
-use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings, Secret};
-use crate::patroni::{Progress, progress, read_members};
-use crate::state::{InstanceRecord, NodeRecord, keys};
+use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings, Schemas, Secret};
+use crate::patroni::{Member, Progress, progress, read_members};
+use crate::scheduler::{self, Step};
+use crate::state::{Answering, InstanceRecord, NodeRecord, UpdateRecord, keys};
 
 /// PostgreSQL's port inside the container.
 const POSTGRESQL: u16 = 5432;
@@ -43,11 +48,17 @@ impl PatroniDriver {
 
 /// Unwraps the driver's part of a plan; the configuration has paired services with their drivers.
 fn settings(plan: &Plan) -> &PatroniPlan {
-    let PlanSettings::Patroni(settings) = &plan.settings;
-    settings
+    match &plan.settings {
+        PlanSettings::Patroni(settings) => settings,
+        PlanSettings::Dream => unreachable!("the configuration pairs plans with their drivers"),
+    }
 }
 
 impl Driver for PatroniDriver {
+    fn schemas(&self, _: &Plan) -> Schemas {
+        parameters::schemas()
+    }
+
     fn order(&self, plan: &Plan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters> {
         parameters::read(settings(plan), parameters)
     }
@@ -56,6 +67,46 @@ impl Driver for PatroniDriver {
         credentials::mint(instance, self.access.guests.is_some(), mint)
     }
 
+    fn provision(&self, record: &InstanceRecord) -> Procedure {
+        as_asked(scheduler::provision(&record.containers()))
+    }
+
+    fn update(
+        &self,
+        plan: &Plan,
+        record: &InstanceRecord,
+        update: &UpdateRecord,
+    ) -> Result<Procedure, UpdateNotSupported> {
+        update::plan(settings(plan), record, update).map(as_asked)
+    }
+
+    fn deprovision(&self, record: &InstanceRecord) -> Procedure {
+        as_asked(scheduler::deprovision(&record.containers()))
+    }
+
+    fn roll_back(&self, record: &InstanceRecord) -> Vec<Step> {
+        scheduler::roll_back(&record.containers())
+    }
+
+    fn describe(&self, record: &InstanceRecord) -> Result<String, StoreError> {
+        Ok(self.progress(record)?.description)
+    }
+
+    fn members(&self, record: &InstanceRecord) -> Result<Vec<Member>, StoreError> {
+        Ok(read_members(&self.store.list(&keys::members(&record.instance_id))?.entries))
+    }
+
+    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
+        credentials::of_binding(settings(plan), record, host)
+    }
+}
+
+/// Nothing here is known to end soon, and nothing needs a caller who polls.
+fn as_asked(steps: Vec<Step>) -> Procedure {
+    Procedure { steps, answering: Answering::AsAsked }
+}
+
+impl Containers for PatroniDriver {
     fn container_ports(&self) -> &'static [u16] {
         &[POSTGRESQL, REST_API]
     }
@@ -84,7 +135,7 @@ impl Driver for PatroniDriver {
     }
 
     fn progress(&self, record: &InstanceRecord) -> Result<Progress, StoreError> {
-        let members = read_members(&self.store.list(&keys::members(&record.instance_id))?.entries);
+        let members = self.members(record)?;
         let nodes: Vec<NodeId> = record.nodes.iter().map(|node| node.node_id.clone()).collect();
         Ok(progress(&nodes, &members))
     }
@@ -99,8 +150,8 @@ impl Driver for PatroniDriver {
     fn first_start(&self, record: &InstanceRecord) -> Result<Option<FirstStart>, StoreError> {
         let initialize = self.store.get(&keys::initialize(&record.instance_id))?;
         let Some(initialize) = initialize.filter(|entry| entry.value.is_empty()) else { return Ok(None) };
-        let members = read_members(&self.store.list(&keys::members(&record.instance_id))?.entries);
-        let at_it = members.into_iter().find(|member| credentials::is_bootstrapping(&member.state));
+        let mut members = self.members(record)?.into_iter();
+        let at_it = members.find(|member| credentials::is_bootstrapping(&member.state));
         Ok(Some(FirstStart { mark: initialize.revision, by: at_it.map(|member| member.node) }))
     }
 
@@ -125,9 +176,5 @@ impl Driver for PatroniDriver {
         let own = guest::secrets(&guest::reach(&self.access, record));
         let shared = guest::secrets(&self.access.shared);
         record.secrets().into_iter().cloned().chain(own).chain(shared).collect()
-    }
-
-    fn credentials(&self, plan: &Plan, record: &InstanceRecord, host: &str) -> Map<String, Value> {
-        credentials::of_binding(settings(plan), record, host)
     }
 }

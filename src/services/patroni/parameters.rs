@@ -1,13 +1,44 @@
 //! The parameters of an order, in the ancestors' words.
 
-use serde_json::{Map, Value};
+use std::collections::HashSet;
 
-use crate::model::{CellGuid, PatroniPlan};
+use serde_json::{Map, Value, json};
+
+use crate::model::{CellGuid, PatroniPlan, Schemas};
 use crate::services::{InvalidParameters, Order};
+
+/// What [`read`] takes, for platforms that show a form. In draft 4, the only one that every platform knows (OSB 2.17,
+/// "Input Parameters Schema Object").
+pub(super) fn schemas() -> Schemas {
+    let cluster = json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "node-count": {
+                "description": "How many nodes the cluster has.",
+                "type": "integer",
+                "minimum": 1,
+            },
+            "cells": {
+                "description": "The guids of the cells that its nodes may be on.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1000,
+                "uniqueItems": true,
+                "items": { "type": "string" },
+            },
+        },
+    });
+    // What comes with a binding is kept and means nothing.
+    let bind = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "type": "object" });
+    Schemas { create: Some(cluster.clone()), update: Some(cluster), bind: Some(bind) }
+}
 
 /// Reads `node-count` and `cells`. A name that is neither is refused: a misspelt one would silently mean the default.
 pub(super) fn read(plan: &PatroniPlan, parameters: &Map<String, Value>) -> Result<Order, InvalidParameters> {
-    let mut order = Order { nodes: usize::try_from(plan.node_count).unwrap_or(usize::MAX), cells: None };
+    let nodes = usize::try_from(plan.node_count).unwrap_or(usize::MAX);
+    let mut order = Order { nodes, cells: None, public_port: true };
     for (name, value) in parameters {
         match name.as_str() {
             "node-count" => order.nodes = node_count(value)?,
@@ -35,10 +66,10 @@ fn cells(value: &Value) -> Result<Vec<CellGuid>, InvalidParameters> {
         reason: "the parameter \"cells\" must be a list of cells' guids, each once".to_owned(),
     };
     let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(refused)?;
-    let mut cells = Vec::with_capacity(list.len());
+    let (mut cells, mut seen) = (Vec::with_capacity(list.len()), HashSet::new());
     for raw in list {
         let guid = raw.as_str().and_then(|raw| CellGuid::parse(raw).ok()).ok_or_else(refused)?;
-        if cells.contains(&guid) {
+        if !seen.insert(guid.clone()) {
             return Err(refused());
         }
         cells.push(guid);
@@ -48,8 +79,8 @@ fn cells(value: &Value) -> Result<Vec<CellGuid>, InvalidParameters> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
-    use crate::model::PatroniPlan;
+    use super::{read, schemas};
+    use crate::model::{ParameterSchema, PatroniPlan};
 
     fn check(parameters: &str, expected: Result<(usize, usize), &str>) {
         let plan = PatroniPlan {
@@ -63,7 +94,12 @@ mod tests {
             memory_bytes: None,
             shm_bytes: 64 << 20,
         };
-        let answer = read(&plan, &serde_json::from_str(parameters).unwrap());
+        let parameters_read = serde_json::from_str(parameters).unwrap();
+        let answer = read(&plan, &parameters_read);
+        // The schema is what platforms go by: it refuses nothing that is taken.
+        let schema = ParameterSchema::compile(&schemas().create.unwrap()).unwrap();
+        let told = schema.check(&parameters_read);
+        assert!(told.is_ok() || answer.is_err(), "{parameters}: {told:?}");
         match (answer, expected) {
             (Ok(order), Ok((nodes, cells))) => {
                 assert_eq!(

@@ -1,0 +1,192 @@
+//! Changes an instance: decides what it is to be, and records that with the steps that make it so. The workers do the
+//! rest; the instance is what it was until the last step is done.
+
+use log::info;
+use storage::StoreError;
+
+use super::core::{CONFLICTS, Core};
+use super::kept;
+use super::offerings::Purpose;
+use super::provision::{check_maintenance, check_polled, running};
+use super::{Accepted, BrokerError, UpdateRequest};
+use crate::model::{Plan, Service};
+use crate::services::Procedure;
+use crate::state::{InstanceRecord, OperationKind, Stored, UpdateRecord};
+
+impl Core {
+    pub(super) fn update(&self, request: &UpdateRequest) -> Result<Accepted, BrokerError> {
+        for _ in 0..CONFLICTS {
+            let record = self.instances.load(&request.instance)?.ok_or(BrokerError::InstanceUnknown)?;
+            match self.update_record(record, request) {
+                Err(BrokerError::Store(StoreError::Conflict)) => {}
+                answer => return answer,
+            }
+        }
+        Err(BrokerError::Concurrency)
+    }
+
+    fn update_record(
+        &self,
+        mut record: Stored<InstanceRecord>,
+        request: &UpdateRequest,
+    ) -> Result<Accepted, BrokerError> {
+        self.check_service(&record.value, request)?;
+        let update = self.resolve(&record.value, request)?;
+        if let Some(operation) = record.value.under_way() {
+            // The record does not change while it is updated: the same request comes to the same.
+            if operation.update.as_ref() != Some(&update) {
+                return Err(BrokerError::Concurrency);
+            }
+            check_polled(operation.answering, request.accepts_incomplete)?;
+            return Ok(running(operation));
+        }
+        if let Some(reason) = record.value.unusable() {
+            return Err(BrokerError::InstanceFailed { reason: reason.to_owned() });
+        }
+        check_previous(&record.value, request)?;
+        let procedure = self.plan_update(&record.value, &update)?;
+        let changes_nothing = is_so(&record.value, &update) && record.value.context == update.context;
+        match procedure {
+            _ if changes_nothing => Ok(Accepted::Already),
+            None => {
+                record.value.apply(update);
+                self.instances.save(record)?;
+                info!("instance {}: updated at once", request.instance);
+                Ok(Accepted::Already)
+            }
+            Some((procedure, limit_s)) => {
+                check_polled(procedure.answering, request.accepts_incomplete)?;
+                self.record_update(record, request, update, procedure, limit_s)
+            }
+        }
+    }
+
+    fn record_update(
+        &self,
+        mut record: Stored<InstanceRecord>,
+        request: &UpdateRequest,
+        update: UpdateRecord,
+        procedure: Procedure,
+        limit_s: u64,
+    ) -> Result<Accepted, BrokerError> {
+        let mut operation =
+            self.new_operation(OperationKind::Update, procedure, limit_s, request.accepts_incomplete);
+        operation.update = Some(update);
+        let (id, accepted) = (operation.id.clone(), running(&operation));
+        record.value.begin(operation);
+        self.note_pending(&request.instance, &id)?;
+        self.instances.save(record)?;
+        info!("instance {}: {id}", request.instance);
+        self.enqueue(&request.instance);
+        Ok(accepted)
+    }
+
+    /// What makes it so, and how many seconds that may take; `None` where nothing has to be done but to note it down.
+    fn plan_update(
+        &self,
+        record: &InstanceRecord,
+        update: &UpdateRecord,
+    ) -> Result<Option<(Procedure, u64)>, BrokerError> {
+        // The context is the platform's own affair: no driver is asked, also where the plan has left the catalog.
+        if is_so(record, update) {
+            return Ok(None);
+        }
+        let (_, plan) = self.offering(&record.service_id, &update.plan_id)?;
+        let procedure = self
+            .driver_of(record)
+            .update(plan, record, update)
+            .map_err(|error| BrokerError::UpdateNotSupported { reason: error.reason })?;
+        let is_done_at_once = procedure.steps.is_empty();
+        Ok((!is_done_at_once).then_some((procedure, plan.maximum_polling_duration_s)))
+    }
+
+    fn check_service(&self, record: &InstanceRecord, request: &UpdateRequest) -> Result<(), BrokerError> {
+        if request.service == record.service_id {
+            return Ok(());
+        }
+        if self.offerings.catalog().service(&request.service).is_none() {
+            return Err(BrokerError::UnknownService(request.service.clone()));
+        }
+        let reason = format!("the instance is one of service {}", record.service_id);
+        Err(BrokerError::WrongPlan { reason })
+    }
+
+    /// What the instance is to be: what is not sent stays as it is.
+    fn resolve(&self, record: &InstanceRecord, request: &UpdateRequest) -> Result<UpdateRecord, BrokerError> {
+        let plan_id = request.plan.as_ref().unwrap_or(&record.plan_id);
+        let changes_plan = *plan_id != record.plan_id;
+        let needs_offering =
+            changes_plan || request.parameters.is_some() || request.maintenance_version.is_some();
+        let mut parameters = record.parameters.clone();
+        let mut maintenance_version = record.maintenance_version.clone();
+        if needs_offering {
+            let (service, plan) = self.offering(&record.service_id, plan_id)?;
+            if changes_plan {
+                check_plan_updateable(service, record)?;
+            }
+            check_maintenance(plan, request.maintenance_version.as_deref())?;
+            if changes_plan || request.maintenance_version.is_some() {
+                maintenance_version = offered_version(plan);
+            }
+            if let Some(wanted) = &request.parameters {
+                kept::check(&[wanted], &[])?;
+                self.offerings.check(plan, Purpose::Update, wanted)?;
+                parameters.extend(wanted.clone());
+            }
+        }
+        let context = request.context.as_ref().unwrap_or(&record.context);
+        kept::check(&[&parameters, context], &[&record.organization_guid, &record.space_guid])?;
+        Ok(UpdateRecord {
+            previous_plan_id: record.plan_id.clone(),
+            plan_id: plan_id.clone(),
+            parameters,
+            context: request.context.clone().unwrap_or_else(|| record.context.clone()),
+            maintenance_version,
+        })
+    }
+}
+
+fn offered_version(plan: &Plan) -> Option<String> {
+    plan.maintenance.as_ref().map(|offered| offered.version.clone())
+}
+
+/// Whether the instance is what the update says, but for the context.
+fn is_so(record: &InstanceRecord, update: &UpdateRecord) -> bool {
+    record.plan_id == update.plan_id
+        && record.parameters == update.parameters
+        && record.maintenance_version == update.maintenance_version
+}
+
+/// It is the plan that is left which says whether it can be (OSB 2.17, "Updating a Service Instance").
+fn check_plan_updateable(service: &Service, record: &InstanceRecord) -> Result<(), BrokerError> {
+    let updateable = service
+        .plan(&record.plan_id)
+        .map_or(service.plan_updateable, |plan| service.is_plan_updateable(plan));
+    if updateable {
+        return Ok(());
+    }
+    let reason = format!("instances of the plan {} cannot change their plan", record.plan_id);
+    Err(BrokerError::UpdateNotSupported { reason })
+}
+
+/// What the platform believes the instance to be before the update. A request that comes again after it was fulfilled
+/// speaks of what was before that.
+fn check_previous(record: &InstanceRecord, request: &UpdateRequest) -> Result<(), BrokerError> {
+    let previous = &request.previous;
+    let service = previous.service.as_ref().is_none_or(|service| *service == record.service_id);
+    let plan = previous.plan.as_ref().is_none_or(|plan| *plan == record.plan_id)
+        || request.plan.as_ref() == Some(&record.plan_id);
+    if !service || !plan {
+        let reason =
+            format!("the instance is one of service {} and plan {}", record.service_id, record.plan_id);
+        return Err(BrokerError::WrongPlan { reason });
+    }
+    // An instance that was ordered when its plan had none has no version.
+    let (Some(believed), Some(version)) = (&previous.maintenance_version, &record.maintenance_version) else {
+        return Ok(());
+    };
+    if believed == version || request.maintenance_version.as_ref() == Some(version) {
+        return Ok(());
+    }
+    Err(BrokerError::MaintenanceInfoConflict { reason: format!("the instance is of version {version}") })
+}
