@@ -1,23 +1,27 @@
 //! Reading fields out of a JSON body. What is there must be what it should be; what is unknown is ignored (OSB 2.17,
-//! "Content-Type" aside: `curl -d` says that JSON is a form, and is believed to mean JSON).
+//! "Vendor Extension Fields"), and `null` is as good as none. "Content-Type" aside: `curl -d` says that JSON is a form,
+//! and is believed to mean JSON.
 
 use serde_json::{Map, Value};
 
 use super::refusal::Refusal;
+use crate::model::InvalidId;
 
-/// A body that is a JSON object.
+/// A JSON object: a body, or an object in one.
 pub(super) struct Body {
+    /// What leads to its fields, for people: empty, or such as `previous_values.`.
+    path: String,
     fields: Map<String, Value>,
 }
 
 impl Body {
-    /// Reads it.
+    /// Reads a body.
     ///
     /// # Errors
     /// 400 for what is no JSON, or no object. The text does not repeat the body, which may hold secrets.
     pub(super) fn parse(raw: &[u8]) -> Result<Self, Refusal> {
         match serde_json::from_slice(raw) {
-            Ok(Value::Object(fields)) => Ok(Self { fields }),
+            Ok(Value::Object(fields)) => Ok(Self { path: String::new(), fields }),
             Ok(_) => Err(Refusal::bad("the body must be a JSON object")),
             Err(_) if raw.iter().all(u8::is_ascii_whitespace) => {
                 Err(Refusal::bad("a body is required: a JSON object"))
@@ -35,6 +39,14 @@ impl Body {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
+    fn wrong(&self, name: &str, must: &str) -> Refusal {
+        Refusal::bad(format!("{}{name} must be {must}", self.path))
+    }
+
+    fn missing(&self, name: &str) -> Refusal {
+        Refusal::bad(format!("{}{name} is required", self.path))
+    }
+
     /// Whether the field is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
@@ -45,22 +57,42 @@ impl Body {
         match self.value(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Refusal::bad(format!("{name} must be a text"))),
+            Some(_) => Err(self.wrong(name, "a text")),
         }
     }
 
-    /// A text that must be there.
-    pub(super) fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.text(name)?.ok_or_else(|| Refusal::bad(format!("{name} is required")))
+    /// An id, if it is there.
+    pub(super) fn id<T>(
+        &self,
+        name: &str,
+        parse: fn(&str) -> Result<T, InvalidId>,
+    ) -> Result<Option<T>, Refusal> {
+        let parsed = self.text(name)?.map(parse).transpose();
+        parsed.map_err(|error| Refusal::bad(format!("{}{name}: {error}", self.path)))
     }
 
-    /// An object; empty when it is not there.
-    pub(super) fn object(&self, name: &str) -> Result<Map<String, Value>, Refusal> {
+    /// An id that must be there.
+    pub(super) fn required_id<T>(
+        &self,
+        name: &str,
+        parse: fn(&str) -> Result<T, InvalidId>,
+    ) -> Result<T, Refusal> {
+        self.id(name, parse)?.ok_or_else(|| self.missing(name))
+    }
+
+    /// An object, if it is there.
+    pub(super) fn object(&self, name: &str) -> Result<Option<Map<String, Value>>, Refusal> {
         match self.value(name) {
-            None => Ok(Map::new()),
-            Some(Value::Object(object)) => Ok(object.clone()),
-            Some(_) => Err(Refusal::bad(format!("{name} must be an object"))),
+            None => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(object.clone())),
+            Some(_) => Err(self.wrong(name, "an object")),
         }
+    }
+
+    /// An object whose fields are read like these, if it is there.
+    pub(super) fn within(&self, name: &str) -> Result<Option<Self>, Refusal> {
+        let fields = self.object(name)?;
+        Ok(fields.map(|fields| Self { path: format!("{}{name}.", self.path), fields }))
     }
 
     /// `true` or `false`, if it is there.
@@ -68,7 +100,15 @@ impl Body {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(Refusal::bad(format!("{name} must be true or false"))),
+            Some(_) => Err(self.wrong(name, "true or false")),
         }
+    }
+
+    /// The version of `maintenance_info`, if that is there; all else in it is ignored (OSB 2.17, "Maintenance Info
+    /// Object").
+    pub(super) fn maintenance_version(&self) -> Result<Option<String>, Refusal> {
+        let Some(info) = self.within("maintenance_info")? else { return Ok(None) };
+        let version = info.text("version")?.ok_or_else(|| info.missing("version"))?;
+        Ok(Some(version.to_owned()))
     }
 }

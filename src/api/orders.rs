@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::broker::{
-    Accepted, BindRequest, Bound, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome,
-    ProvisionRequest, UnbindRequest,
+    Accepted, BindRequest, Binding, Bound, Broker, BrokerError, CellView, DeprovisionRequest, FetchRequest,
+    Fetched, InstanceView, LastOperation, Outcome, PollRequest, ProvisionRequest, UnbindRequest, Unbound,
+    UpdateRequest,
 };
-use crate::model::{InstanceId, OperationId};
+use crate::model::{BindingId, InstanceId, OperationId};
 
 /// Whoever takes orders: the [`Broker`], or a stand-in for it in tests of what is said over HTTP. The contracts are
 /// those of the broker's methods of the same names.
@@ -16,6 +17,11 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// A sentence for an operator.
     fn ready(&self) -> Result<(), String>;
+
+    /// See [`Broker::reads_are_local`].
+    fn reads_are_local(&self) -> bool {
+        false
+    }
 
     /// See [`Broker::provision`].
     ///
@@ -35,11 +41,23 @@ pub trait Orders: Send + Sync {
     /// As there.
     fn deprovision(&self, request: DeprovisionRequest) -> Result<Accepted, BrokerError>;
 
+    /// See [`Broker::fetch`].
+    ///
+    /// # Errors
+    /// As there.
+    fn fetch(&self, request: &FetchRequest) -> Result<Fetched, BrokerError>;
+
+    /// See [`Broker::update`].
+    ///
+    /// # Errors
+    /// As there.
+    fn update(&self, request: UpdateRequest) -> Result<Accepted, BrokerError>;
+
     /// See [`Broker::last_operation`].
     ///
     /// # Errors
     /// As there.
-    fn last_operation(&self, instance: &InstanceId) -> Result<LastOperation, BrokerError>;
+    fn last_operation(&self, request: &PollRequest) -> Result<LastOperation, BrokerError>;
 
     /// See [`Broker::bind`].
     ///
@@ -47,11 +65,38 @@ pub trait Orders: Send + Sync {
     /// As there.
     fn bind(&self, request: BindRequest) -> Result<Bound, BrokerError>;
 
+    /// See [`Broker::fetch_binding`].
+    ///
+    /// # Errors
+    /// As there.
+    fn fetch_binding(&self, request: &FetchRequest, binding: &BindingId) -> Result<Binding, BrokerError>;
+
     /// See [`Broker::unbind`].
     ///
     /// # Errors
     /// As there.
-    fn unbind(&self, request: UnbindRequest) -> Result<(), BrokerError>;
+    fn unbind(&self, request: UnbindRequest) -> Result<Unbound, BrokerError>;
+
+    /// See [`Broker::instances`].
+    ///
+    /// # Errors
+    /// As there.
+    fn instances(&self) -> Result<Vec<InstanceView>, BrokerError>;
+
+    /// See [`Broker::instance`].
+    ///
+    /// # Errors
+    /// As there.
+    fn instance(&self, instance: &InstanceId) -> Result<InstanceView, BrokerError>;
+
+    /// See [`Broker::cells`].
+    ///
+    /// # Errors
+    /// As there.
+    fn cells(&self) -> Result<Vec<CellView>, BrokerError>;
+
+    /// See [`Broker::metrics`].
+    fn metrics(&self) -> String;
 
     /// See [`Broker::when_done`]. Dropping `then` uncalled is answered like a broker that stops.
     fn when_done(
@@ -68,6 +113,10 @@ impl Orders for Broker {
         self.ready()
     }
 
+    fn reads_are_local(&self) -> bool {
+        self.reads_are_local()
+    }
+
     fn provision(&self, request: ProvisionRequest) -> Result<Accepted, BrokerError> {
         self.provision(request)
     }
@@ -80,16 +129,44 @@ impl Orders for Broker {
         self.deprovision(request)
     }
 
-    fn last_operation(&self, instance: &InstanceId) -> Result<LastOperation, BrokerError> {
-        self.last_operation(instance)
+    fn fetch(&self, request: &FetchRequest) -> Result<Fetched, BrokerError> {
+        self.fetch(request)
+    }
+
+    fn update(&self, request: UpdateRequest) -> Result<Accepted, BrokerError> {
+        self.update(request)
+    }
+
+    fn last_operation(&self, request: &PollRequest) -> Result<LastOperation, BrokerError> {
+        self.last_operation(request)
     }
 
     fn bind(&self, request: BindRequest) -> Result<Bound, BrokerError> {
         self.bind(request)
     }
 
-    fn unbind(&self, request: UnbindRequest) -> Result<(), BrokerError> {
+    fn fetch_binding(&self, request: &FetchRequest, binding: &BindingId) -> Result<Binding, BrokerError> {
+        self.fetch_binding(request, binding)
+    }
+
+    fn unbind(&self, request: UnbindRequest) -> Result<Unbound, BrokerError> {
         self.unbind(request)
+    }
+
+    fn instances(&self) -> Result<Vec<InstanceView>, BrokerError> {
+        self.instances()
+    }
+
+    fn instance(&self, instance: &InstanceId) -> Result<InstanceView, BrokerError> {
+        self.instance(instance)
+    }
+
+    fn cells(&self) -> Result<Vec<CellView>, BrokerError> {
+        self.cells()
+    }
+
+    fn metrics(&self) -> String {
+        Broker::metrics(self)
     }
 
     fn when_done(

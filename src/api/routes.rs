@@ -1,11 +1,15 @@
 //! The table of routes; reads as the specification does.
 
 use super::Api;
-use super::endpoints::{bind, catalog, deprovision, health, last_operation, provision, unbind, update};
-use super::message::Answer;
+use super::caller::Caller;
+use super::endpoints::{
+    admin, bind, catalog, deprovision, fetch, fetch_binding, health, last_operation, metrics, provision,
+    unbind, update,
+};
+use super::message::{Answer, Head};
 use super::query;
 use super::refusal::Refusal;
-use crate::model::{BindingId, InstanceId};
+use crate::model::{BindingId, InstanceId, PlanId, Role, ServiceId};
 
 type Handler = fn(&Api, &Call, &[u8]) -> Result<Answer, Refusal>;
 
@@ -13,79 +17,188 @@ type Handler = fn(&Api, &Call, &[u8]) -> Result<Answer, Refusal>;
 pub(super) struct Route {
     method: &'static str,
     path: &'static str,
-    /// Whether it answers without authentication.
-    pub(super) open: bool,
+    pub(super) audience: Audience,
+    pub(super) needs: Needs,
     pub(super) handle: Handler,
 }
 
-static ROUTES: [Route; 9] = [
-    open("GET", "/livez", health::live),
-    open("GET", "/readyz", health::ready),
-    route("GET", "/v2/catalog", catalog::get),
-    route("PUT", "/v2/service_instances/:instance_id", provision::put),
-    route("PATCH", "/v2/service_instances/:instance_id", update::patch),
-    route("DELETE", "/v2/service_instances/:instance_id", deprovision::delete),
-    route("GET", "/v2/service_instances/:instance_id/last_operation", last_operation::get),
-    route("PUT", "/v2/service_instances/:instance_id/service_bindings/:binding_id", bind::put),
-    route("DELETE", "/v2/service_instances/:instance_id/service_bindings/:binding_id", unbind::delete),
+/// What a handler may have to wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// For nothing: it answers from memory.
+    Memory,
+    /// For reads of the store, which not every engine makes wait, and for nothing else.
+    Reads,
+    /// For writes, cells or whatever else there is.
+    Anything,
+}
+
+/// Who may use a route.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    /// Whoever comes, without saying who he is.
+    Anybody,
+    /// Whoever is known.
+    Users,
+    /// Platforms and admins: what they get has secrets in it, and what they order costs something.
+    Orderers,
+    /// Admins and viewers: how things stand, without secrets.
+    Lookers,
+    /// The same, or anybody where the configuration says so.
+    Gauges,
+}
+
+impl Audience {
+    /// Whether a user with this role is among them.
+    pub(super) fn includes(self, role: Role) -> bool {
+        match self {
+            Self::Anybody | Self::Users => true,
+            Self::Orderers => matches!(role, Role::Platform | Role::Admin),
+            Self::Lookers | Self::Gauges => matches!(role, Role::Admin | Role::Viewer),
+        }
+    }
+}
+
+const INSTANCE: &str = "/v2/service_instances/:instance_id";
+const BINDING: &str = "/v2/service_instances/:instance_id/service_bindings/:binding_id";
+
+static ROUTES: [Route; 16] = [
+    route("GET", "/livez", Audience::Anybody, health::live).of_memory(),
+    route("GET", "/readyz", Audience::Anybody, health::ready),
+    route("GET", "/metrics", Audience::Gauges, metrics::get),
+    route("GET", "/admin/service_instances", Audience::Lookers, admin::instances),
+    route("GET", "/admin/service_instances/:instance_id", Audience::Lookers, admin::instance),
+    route("GET", "/admin/cells", Audience::Lookers, admin::cells),
+    route("GET", "/v2/catalog", Audience::Users, catalog::get).of_memory(),
+    route("GET", INSTANCE, Audience::Orderers, fetch::get).of_store(),
+    route("PUT", INSTANCE, Audience::Orderers, provision::put),
+    route("PATCH", INSTANCE, Audience::Orderers, update::patch),
+    route("DELETE", INSTANCE, Audience::Orderers, deprovision::delete),
+    route(
+        "GET",
+        "/v2/service_instances/:instance_id/last_operation",
+        Audience::Orderers,
+        last_operation::of_instance,
+    )
+    .of_store(),
+    route("GET", BINDING, Audience::Orderers, fetch_binding::get),
+    route("PUT", BINDING, Audience::Orderers, bind::put),
+    route("DELETE", BINDING, Audience::Orderers, unbind::delete),
+    route(
+        "GET",
+        "/v2/service_instances/:instance_id/service_bindings/:binding_id/last_operation",
+        Audience::Orderers,
+        last_operation::of_binding,
+    ),
 ];
 
-const fn route(method: &'static str, path: &'static str, handle: Handler) -> Route {
-    Route { method, path, open: false, handle }
+const fn route(method: &'static str, path: &'static str, audience: Audience, handle: Handler) -> Route {
+    Route { method, path, audience, needs: Needs::Anything, handle }
 }
 
-const fn open(method: &'static str, path: &'static str, handle: Handler) -> Route {
-    Route { method, path, open: true, handle }
+impl Route {
+    const fn of_memory(self) -> Self {
+        Self { needs: Needs::Memory, ..self }
+    }
+
+    const fn of_store(self) -> Self {
+        Self { needs: Needs::Reads, ..self }
+    }
+
+    /// Whether it is one of the specification's, which has headers of its own.
+    pub(super) fn is_osb(&self) -> bool {
+        self.path.starts_with("/v2/")
+    }
 }
 
-/// The route, and what its path has for `:instance_id` and so on, still encoded, in order. `HEAD` is `GET`.
+/// How many ids a path has at most.
+const MOST_IDS: usize = 2;
+/// What a path has for its ids, still encoded, in order.
+type Segments<'a> = [&'a str; MOST_IDS];
+
+/// What a request's path and method come to.
+pub(super) enum Found<'a> {
+    /// A route, and what its path has for `:instance_id` and so on.
+    Route(&'static Route, Segments<'a>),
+    /// The sender only wants to know which methods the path takes.
+    Methods(String),
+}
+
+/// Finds the route. `HEAD` is `GET`. One slash at the end of a path is as good as none.
 ///
 /// # Errors
 /// 404 for a path that is none, 405 for a method that the path does not take.
-pub(super) fn find<'a>(path: &'a str, method: &str) -> Result<(&'static Route, Vec<&'a str>), Refusal> {
-    let method = if method == "HEAD" { "GET" } else { method };
+pub(super) fn find<'a>(path: &'a str, method: &str) -> Result<Found<'a>, Refusal> {
+    let wanted = if method == "HEAD" { "GET" } else { method };
     let mut allowed = Vec::new();
-    for route in &ROUTES {
-        let Some(segments) = fit(route.path, path) else { continue };
-        if route.method == method {
-            return Ok((route, segments));
+    for (route, segments) in fitting(path) {
+        if route.method == wanted {
+            return Ok(Found::Route(route, segments));
         }
         allowed.push(route.method);
+        if route.method == "GET" {
+            allowed.push("HEAD");
+        }
     }
     if allowed.is_empty() {
-        Err(Refusal::no_such_path())
-    } else {
-        Err(Refusal::wrong_method(&allowed.join(", ")))
+        return Err(Refusal::no_such_path());
     }
+    allowed.push("OPTIONS");
+    let allowed = allowed.join(", ");
+    if method == "OPTIONS" { Ok(Found::Methods(allowed)) } else { Err(Refusal::wrong_method(&allowed)) }
 }
 
-fn fit<'a>(pattern: &str, path: &'a str) -> Option<Vec<&'a str>> {
-    let mut found = Vec::new();
+/// The pattern that a path fits.
+pub(super) fn pattern(path: &str) -> Option<&'static str> {
+    fitting(path).next().map(|(route, _)| route.path)
+}
+
+fn fitting(path: &str) -> impl Iterator<Item = (&'static Route, Segments<'_>)> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    ROUTES.iter().filter_map(move |route| Some((route, fit(route.path, path)?)))
+}
+
+fn fit<'a>(pattern: &str, path: &'a str) -> Option<Segments<'a>> {
+    let (mut found, mut count) = ([""; MOST_IDS], 0);
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return Some(found),
-            (Some(wanted), Some(segment)) if wanted.starts_with(':') => found.push(segment),
+            (Some(wanted), Some(segment)) if wanted.starts_with(':') => {
+                found[count] = segment;
+                count += 1;
+            }
             (Some(wanted), Some(segment)) if wanted == segment => {}
             _ => return None,
         }
     }
 }
 
-/// What a request says besides its body: ids and the query, parsed.
+/// What a request says besides its body: ids, the query, and what of its headers changes an answer.
 pub(super) struct Call {
     instance: Option<InstanceId>,
     binding: Option<BindingId>,
     query: Vec<(String, String)>,
+    /// The catalog that the sender has already.
+    pub(super) if_none_match: Option<String>,
+    /// Who asks.
+    pub(super) caller: Caller,
 }
 
 impl Call {
     /// Parses what a route's path and the query hold.
-    pub(super) fn new(route: &Route, segments: &[&str], raw_query: &str) -> Result<Self, Refusal> {
+    pub(super) fn new(
+        route: &Route,
+        segments: &[&str],
+        head: &Head,
+        caller: &Caller,
+    ) -> Result<Self, Refusal> {
         let decode = |raw: &str| {
             query::decode(raw).ok_or_else(|| Refusal::bad("the path is not well-formed: a broken escape"))
         };
-        let mut call = Self { instance: None, binding: None, query: Vec::new() };
+        let if_none_match = head.header("if-none-match").map(str::to_owned);
+        let caller = caller.clone();
+        let mut call = Self { instance: None, binding: None, query: Vec::new(), if_none_match, caller };
         let names = route.path.split('/').filter(|part| part.starts_with(':'));
         for (name, raw) in names.zip(segments) {
             let text = decode(raw)?;
@@ -96,7 +209,7 @@ impl Call {
             }
         }
         let broken = || Refusal::bad("the query is not well-formed: a broken escape");
-        call.query = query::parse(raw_query).ok_or_else(broken)?;
+        call.query = query::parse(head.split_target().1).ok_or_else(broken)?;
         Ok(call)
     }
 
@@ -110,15 +223,31 @@ impl Call {
         self.binding.clone().expect("the routes that ask for it have :binding_id in their path")
     }
 
-    /// The query's first value of that name; an empty one is as good as none.
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
-        found.filter(|value| !value.is_empty())
+    /// The query's first value of that name. What is there must say something: "If present, MUST be a non-empty
+    /// string", as the specification has it of every one.
+    pub(super) fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        match self.query.iter().find(|(found, _)| found == name) {
+            Some((_, value)) if value.is_empty() => {
+                Err(Refusal::bad(format!("{name} must not be empty; it may be left out")))
+            }
+            found => Ok(found.map(|(_, value)| value.as_str())),
+        }
+    }
+
+    /// What the sender believes the instance to be, as far as the query says.
+    pub(super) fn believed(&self) -> Result<(Option<ServiceId>, Option<PlanId>), Refusal> {
+        let wrong = |name: &str, error: crate::model::InvalidId| Refusal::bad(format!("{name}: {error}"));
+        let service = self.query("service_id")?.map(ServiceId::parse).transpose();
+        let plan = self.query("plan_id")?.map(PlanId::parse).transpose();
+        Ok((
+            service.map_err(|error| wrong("service_id", error))?,
+            plan.map_err(|error| wrong("plan_id", error))?,
+        ))
     }
 
     /// Whether the sender polls, as far as the query says (OSB 2.17, "Asynchronous Operations").
     pub(super) fn accepts_incomplete(&self) -> Result<bool, Refusal> {
-        match self.query("accepts_incomplete") {
+        match self.query("accepts_incomplete")? {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(Refusal::bad("accepts_incomplete must be true or false")),

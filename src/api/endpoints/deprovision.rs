@@ -1,7 +1,7 @@
-//! `DELETE /v2/service_instances/:instance_id` (OSB 2.17, "Deprovisioning"). `service_id` and `plan_id` may be left out,
-//! as the ancestors' users do.
+//! `DELETE /v2/service_instances/:instance_id` (OSB 2.17, "Deprovisioning"). `service_id` and `plan_id`, which the
+//! specification requires, may be left out, as the ancestors' users do; what is said must be right.
 
-use super::{order, plan_id, service_id};
+use super::order;
 use crate::api::Api;
 use crate::api::message::Answer;
 use crate::api::refusal::Refusal;
@@ -9,13 +9,8 @@ use crate::api::routes::Call;
 use crate::broker::DeprovisionRequest;
 
 pub(in crate::api) fn delete(api: &Api, call: &Call, _: &[u8]) -> Result<Answer, Refusal> {
-    let instance = call.instance();
     let accepts_incomplete = call.accepts_incomplete()?;
-    let request = DeprovisionRequest {
-        instance: instance.clone(),
-        service: call.query("service_id").map(service_id).transpose()?,
-        plan: call.query("plan_id").map(plan_id).transpose()?,
-        accepts_incomplete,
-    };
-    order(api, &instance, accepts_incomplete, 200, || api.orders.deprovision(request))
+    let (service, plan) = call.believed()?;
+    let request = DeprovisionRequest { instance: call.instance(), service, plan, accepts_incomplete };
+    order(api, call, accepts_incomplete, 200, || api.orders.deprovision(request))
 }

@@ -1,25 +1,25 @@
 //! `PUT /v2/service_instances/:instance_id` (OSB 2.17, "Provisioning"), and the ancestors' "recreate service": the same
 //! with neither `service_id` nor `plan_id`.
 
-use super::{order, plan_id, service_id};
+use super::{order, unknown_if_gone};
 use crate::api::Api;
 use crate::api::body::Body;
 use crate::api::message::Answer;
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::broker::ProvisionRequest;
+use crate::model::{PlanId, ServiceId};
 
 pub(in crate::api) fn put(api: &Api, call: &Call, body: &[u8]) -> Result<Answer, Refusal> {
+    let in_query = call.accepts_incomplete()?;
     let body = Body::parse(body)?;
     let instance = call.instance();
     // The specification has it in the query, the ancestors' documents in the body.
-    let accepts_incomplete = call.accepts_incomplete()? | body.flag("accepts_incomplete")?.unwrap_or(false);
+    let accepts_incomplete = in_query | body.flag("accepts_incomplete")?.unwrap_or(false);
     if !body.has("service_id") && !body.has("plan_id") {
-        return order(api, &instance, accepts_incomplete, 201, || api.orders.recreate(&instance));
+        return order(api, call, accepts_incomplete, 201, || api.orders.recreate(&instance));
     }
-    let service = service_id(body.required("service_id")?)?;
-    let plan = plan_id(body.required("plan_id")?)?;
-    let context = body.object("context")?;
+    let context = body.object("context")?.unwrap_or_default();
     // Platforms have them in the context as well, and will have them only there (OSB 2.17, "Context Object").
     let guid = |name: &str| -> Result<String, Refusal> {
         let outside = body.text(name)?;
@@ -29,12 +29,13 @@ pub(in crate::api) fn put(api: &Api, call: &Call, body: &[u8]) -> Result<Answer,
     let request = ProvisionRequest {
         organization_guid: guid("organization_guid")?,
         space_guid: guid("space_guid")?,
-        parameters: body.object("parameters")?,
-        instance: instance.clone(),
-        service,
-        plan,
+        parameters: body.object("parameters")?.unwrap_or_default(),
+        instance,
+        service: body.required_id("service_id", ServiceId::parse)?,
+        plan: body.required_id("plan_id", PlanId::parse)?,
         context,
+        maintenance_version: body.maintenance_version()?,
         accepts_incomplete,
     };
-    order(api, &instance, accepts_incomplete, 201, || api.orders.provision(request))
+    order(api, call, accepts_incomplete, 201, || api.orders.provision(request).map_err(unknown_if_gone))
 }
