@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_patroni-broker"));
@@ -13,7 +18,7 @@ fn program() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATRONI_BROKER_")) {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG");
+    command.env_remove("RUST_LOG").env_remove("PORT");
     command
 }
 
@@ -90,10 +95,19 @@ fn a_broker_whose_port_is_taken_begins_nothing() {
 #[test]
 fn a_configuration_is_checked() {
     let good = "--config config/local.example.toml check-config";
-    check(good, 0, "fine (cells: 4, plans: 1)\n  warning: storage.password: IS THE EXAMPLE'S", "");
+    check(
+        good,
+        0,
+        "fine (cells: 4, plans: 1, users: 1)\n  listens at http://127.0.0.1:3000\n  warning: storage.password: IS",
+        "",
+    );
     check(&format!("{good} --output json"), 0, "\"fine\": true", "");
     check("--config config/bosh-lite.example.yml check-config", 1, "config/bosh-lite.example.toml", "");
     check("--config nowhere.toml broker", 1, "", "nowhere.toml: cannot be read");
+
+    let dream = "--config config/dream.example.toml check-config";
+    check(dream, 0, "fine (cells: 0, plans: 2, users: 1)\n  listens at http://127.0.0.1:3000\n", "");
+    check(&format!("{dream} --output json"), 0, "\"listens_at\": \"http://127.0.0.1:3000\"", "");
 
     let directory = tempfile::tempdir().unwrap();
     let bad = directory.path().join("bad.toml");
@@ -144,4 +158,124 @@ fn a_store_is_served_until_it_is_told_to_stop() {
     log.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("stopping on SIGTERM"), "{rest}");
     assert!(Path::new(&directory.path().join("data")).is_dir());
+}
+
+#[test]
+fn a_password_is_hashed() {
+    let hash = |password: &str| {
+        let mut command = program();
+        command.arg("hash-password").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, first, said) = hash("hunter2\n");
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && first.ends_with('\n'), "{first}");
+    // The salt is another one each time.
+    assert_ne!(hash("hunter2").1, first);
+    assert_eq!(
+        hash(""),
+        (Some(1), String::new(), "patroni-broker: the password must not be empty\n".to_owned())
+    );
+    assert_eq!(hash("a\tb\n").0, Some(1));
+
+    // What is printed can be configured.
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("broker.toml");
+    let example = std::fs::read_to_string("config/dream.example.toml").unwrap();
+    let user =
+        format!("[[broker.users]]\nname = \"cf\"\nrole = \"platform\"\npassword_hash = {:?}\n", first.trim());
+    std::fs::write(&config, example.replacen("[storage]", &format!("{user}[storage]"), 1)).unwrap();
+    check(&format!("--config {} check-config", config.display()), 0, "users: 2)", "");
+}
+
+/// A broker without cells, on free ports, and its log.
+struct Running {
+    broker: Child,
+    log: Receiver<String>,
+}
+
+/// For a broker to say something.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Running {
+    fn start(config: &Path) -> Self {
+        let mut command = program();
+        command.arg("--config").arg(config).arg("broker").stderr(Stdio::piped());
+        let mut broker = command.spawn().unwrap();
+        let lines = BufReader::new(broker.stderr.take().unwrap()).lines();
+        let (say, log) = channel();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
+        Self { broker, log }
+    }
+
+    /// The rest of the first line that has this in it; what comes before it is told where there is none.
+    fn said(&mut self, begin: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let Ok(line) = self.log.recv_timeout(PATIENCE) else { panic!("no word of {begin:?}:\n{before}") };
+            if let Some((_, rest)) = line.split_once(begin) {
+                return rest.to_owned();
+            }
+            before.push_str(&line);
+            before.push('\n');
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.broker.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.broker.kill();
+        let _ = self.broker.wait();
+    }
+}
+
+/// SIGHUP ended a broker, as it does whoever does not expect it.
+#[test]
+fn a_broker_reads_its_configuration_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("broker.toml");
+    let example = std::fs::read_to_string("config/dream.example.toml").unwrap();
+    let example = example.replace("127.0.0.1:3000", "127.0.0.1:0");
+    let example =
+        example.replace("\"127.0.0.1:4001\"", "\"127.0.0.1:0\"\nadvertise = \"http://127.0.0.1:1\"");
+    std::fs::write(&config, &example).unwrap();
+    let mut running = Running::start(&config);
+    let limits = running.said("open files: at most ");
+    assert!(limits.contains("the limit was ") && limits.contains("the hard one is "), "{limits}");
+    let listening = running.said("listening on ");
+    let address: SocketAddr = listening.split(',').next().unwrap().parse().unwrap();
+    let check = |password: &str, status: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let who = STANDARD.encode(format!("starkandwayne:{password}"));
+        let head = format!("Host: x\r\nConnection: close\r\nAuthorization: Basic {who}");
+        stream.write_all(format!("GET /v2/catalog HTTP/1.1\r\n{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{password}: {answer}");
+    };
+    check("starkandwayne", "200");
+    let changed = example.replace("password = \"starkandwayne\"", "password = \"changed\"");
+    std::fs::write(&config, &changed).unwrap();
+    running.signal("HUP");
+    running.said("broker.toml anew");
+    running.said("taken on: users");
+    check("starkandwayne", "401");
+    check("changed", "200");
+    std::fs::write(&config, changed.replace("driver = \"dream\"", "driver = \"nightmare\"")).unwrap();
+    running.signal("HUP");
+    running.said("everything stays as it is: ");
+    running.said("services[0].driver: must be \"patroni\" or \"dream\"");
+    check("changed", "200");
+    running.signal("TERM");
+    running.said("stopping on SIGTERM");
+    assert_eq!(running.broker.wait().unwrap().code(), Some(0));
 }

@@ -1,7 +1,7 @@
 //! `broker`: the service itself. Starts every part in order, waits, and stops them in the opposite order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -9,12 +9,17 @@ use log::{info, warn};
 use storage::{Store, SystemClock};
 
 use super::Failure;
-use super::signals::StopSignals;
-use super::wiring::{OpenStore, open_store};
+use super::logging;
+use super::open_files;
+use super::reload::{Change, Part, Reload};
+use super::signals::{Signalled, Wanted};
+use super::wiring::{OpenStore, limits, open_store};
 use crate::api::{self, Api};
 use crate::broker::{Broker, Pace, Parts, RandomMint, Settings};
 use crate::cells::{self, Cells};
-use crate::config::Config;
+use crate::config::{self, Config, LogConfig, StorageConfig};
+use crate::metrics::{Metered, Metrics};
+use crate::model::User;
 use crate::registrar::Registrar;
 use crate::router::{Router, RouterSettings};
 use crate::services::Drivers;
@@ -28,25 +33,39 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), Failure> {
-    let config = super::load(config)?.config;
-    let mut signals = StopSignals::register()?;
+    let file = config::file(config, &super::environment)?;
+    let config = super::load_file(&file)?.config;
+    let mut signals = Signalled::register()?;
+    open_files::raise_limit(connections(&config));
     // Before anything is begun: where somebody else listens, another broker perhaps, nothing must be left running.
     let listener = api::Server::bind(config.broker.listen).map_err(failed)?;
     // Each part uses those above it, and is dropped before them.
+    let metrics = Arc::new(Metrics::new());
     let OpenStore { store, access, _server: _served } = open_store(&config.storage)?;
+    let store: Arc<dyn Store> = Arc::new(Metered::new(store, config.storage.engine(), Arc::clone(&metrics)));
     let cells = cells::connect_all(&config.cells)?;
     let _registrar = config.registrar.enabled.then(|| Registrar::start(&store, &cells)).transpose()?;
     let _router = start_router(&config, &store)?;
-    let broker = Arc::new(start_broker(&config, &store, &cells, access)?);
-    let settings = api::Settings {
-        username: config.broker.username.clone(),
-        password: config.broker.password.clone(),
-        sync_timeout: config.broker.sync_timeout,
-    };
+    let broker = Arc::new(start_broker(&config, &store, &cells, access, &metrics)?);
+    let settings = settings(&config);
     let api = Api::new(Arc::clone(&broker) as Arc<dyn api::Orders>, broker.catalog(), settings);
-    let mut server = api::Server::start_on(listener, api).map_err(failed)?;
+    let http = &config.broker.http;
+    let options = api::ServerOptions {
+        tls: config.broker.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+        limits: limits(http),
+        max_body_bytes: http.max_body_bytes,
+        metrics: Arc::clone(&metrics),
+    };
+    let server = Arc::new(api::Server::start_on(listener, api, options).map_err(failed)?);
     info!("listening on {}, with {} cells", server.address(), cells.len());
-    info!("stopping on {}", signals.wait());
+    let reload = Reload::new(&file, parts(&server, &config));
+    let signal = loop {
+        match signals.wait() {
+            Wanted::Reload => reload.perform(),
+            Wanted::Stop(signal) => break signal,
+        }
+    };
+    info!("stopping on {signal}");
     // What is being asked is answered; then whoever is parked is, by the broker that stops.
     server.stop();
     broker.begin_stop();
@@ -60,9 +79,112 @@ fn failed(error: api::ServerError) -> Failure {
     Failure::Failed(error.to_string())
 }
 
+/// What can change while the broker runs.
+fn parts(server: &Arc<api::Server>, config: &Config) -> Vec<Box<dyn Part>> {
+    let has_tls = config.broker.tls.is_some();
+    vec![
+        Box::new(Users {
+            server: Arc::clone(server),
+            known: Arc::new(Mutex::new(config.broker.users.clone())),
+        }),
+        Box::new(Certificate { server: Arc::clone(server), has_tls }),
+        Box::new(Log { known: Arc::new(Mutex::new(config.log)) }),
+    ]
+}
+
+/// Who may ask, and by which password.
+struct Users {
+    server: Arc<api::Server>,
+    known: Arc<Mutex<Vec<User>>>,
+}
+
+impl Part for Users {
+    fn name(&self) -> &'static str {
+        "users"
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Option<Change>, String> {
+        let (server, users) = (Arc::clone(&self.server), config.broker.users.clone());
+        let known = Arc::clone(&self.known);
+        if *known.lock().unwrap_or_else(PoisonError::into_inner) == users {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(move || {
+            users.clone_into(&mut known.lock().unwrap_or_else(PoisonError::into_inner));
+            server.api().replace_users(users);
+        })))
+    }
+}
+
+/// How the log is written.
+struct Log {
+    known: Arc<Mutex<LogConfig>>,
+}
+
+impl Part for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Option<Change>, String> {
+        let (known, log) = (Arc::clone(&self.known), config.log);
+        if *known.lock().unwrap_or_else(PoisonError::into_inner) == log {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(move || {
+            logging::configure(&log, &super::environment);
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = log;
+        })))
+    }
+}
+
+/// What clients are shown, and whose certificates are asked for.
+struct Certificate {
+    server: Arc<api::Server>,
+    has_tls: bool,
+}
+
+impl Part for Certificate {
+    fn name(&self) -> &'static str {
+        "certificate"
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Option<Change>, String> {
+        match &config.broker.tls {
+            Some(tls) if self.has_tls => {
+                let (server, tls) = (Arc::clone(&self.server), Arc::clone(&tls.config));
+                Ok(Some(Box::new(move || server.set_tls(tls))))
+            }
+            None if !self.has_tls => Ok(None),
+            _ => Err("HTTPS is turned on or off by a restart".to_owned()),
+        }
+    }
+}
+
+/// How many connections there may be at both doors.
+fn connections(config: &Config) -> usize {
+    let of_the_store = match &config.storage {
+        StorageConfig::Embedded { http, .. } => http.max_connections,
+        _ => 0,
+    };
+    config.broker.http.max_connections + of_the_store
+}
+
+fn settings(config: &Config) -> api::Settings {
+    api::Settings {
+        users: config.broker.users.clone(),
+        sync_timeout: config.broker.sync_timeout,
+        require_api_version: config.broker.require_api_version,
+        open_metrics: config.broker.metrics_without_password,
+        ..api::Settings::default()
+    }
+}
+
 fn start_router(config: &Config, store: &Arc<dyn Store>) -> Result<Option<Router>, Failure> {
     if !config.routing.haproxy {
-        warn!("routing.haproxy is off: public ports lead somewhere only through a router elsewhere");
+        if !config.cells.is_empty() {
+            warn!("routing.haproxy is off: public ports lead somewhere only through a router elsewhere");
+        }
         return Ok(None);
     }
     let settings = RouterSettings {
@@ -85,6 +207,7 @@ fn start_broker(
     store: &Arc<dyn Store>,
     cells: &Cells,
     access: crate::services::StoreAccess,
+    metrics: &Arc<Metrics>,
 ) -> Result<Broker, Failure> {
     let parts = Parts {
         store: Arc::clone(store),
@@ -93,9 +216,11 @@ fn start_broker(
         drivers: Drivers::new(Arc::clone(store), access),
         clock: Arc::new(SystemClock),
         mint: Arc::new(RandomMint),
+        metrics: Arc::clone(metrics),
         settings: Settings {
             holder: format!("{}:{}", config.broker.name, std::process::id()),
-            bind_host: config.broker.bind_host.clone(),
+            // There is one wherever there are cells; what needs none tells applications of none.
+            bind_host: config.broker.bind_host.clone().unwrap_or_default(),
             public_ports: config.routing.ports,
             workers: usize::try_from(config.broker.workers).unwrap_or(usize::MAX),
             sync_timeout: config.broker.sync_timeout,

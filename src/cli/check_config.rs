@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::output::{Output, print, print_json};
-use crate::config::{self, ConfigError, Problem};
+use crate::config::{self, ClientCertificates, Config, ConfigError, Problem};
 
 /// Check the configuration and say everything that is wrong with it.
 #[derive(FromArgs)]
@@ -32,12 +32,30 @@ pub(super) fn run(arguments: &Arguments, config: Option<PathBuf>) -> Result<(), 
 fn as_text(file: &str, checked: &Result<config::Loaded, ConfigError>) -> String {
     match checked {
         Ok(loaded) => {
-            let plans: usize = loaded.config.catalog.services.iter().map(|service| service.plans.len()).sum();
+            let config = &loaded.config;
+            let plans: usize = config.catalog.services.iter().map(|service| service.plans.len()).sum();
+            let (cells, users) = (config.cells.len(), config.broker.users.len());
             let warnings: String =
                 loaded.warnings.iter().map(|warning| format!("  warning: {warning}\n")).collect();
-            format!("{file}: fine (cells: {}, plans: {plans})\n{warnings}", loaded.config.cells.len())
+            format!(
+                "{file}: fine (cells: {cells}, plans: {plans}, users: {users})\n  listens at {}\n{warnings}",
+                listens_at(config)
+            )
         }
         Err(error) => format!("{error}\n"),
+    }
+}
+
+/// The API's URL, and what it asks of clients beside their password.
+fn listens_at(config: &Config) -> String {
+    let listen = config.broker.listen;
+    match config.broker.tls.as_ref().map(|tls| tls.clients) {
+        None => format!("http://{listen}"),
+        Some(ClientCertificates::NotAsked) => format!("https://{listen}"),
+        Some(ClientCertificates::Required) => format!("https://{listen}, for clients with a certificate"),
+        Some(ClientCertificates::Optional) => {
+            format!("https://{listen}, for clients with or without a certificate")
+        }
     }
 }
 
@@ -45,10 +63,13 @@ fn as_json(file: &str, checked: &Result<config::Loaded, ConfigError>) -> Value {
     let list = |problems: &[Problem]| -> Vec<Value> {
         problems.iter().map(|problem| json!({"path": problem.path, "message": problem.message})).collect()
     };
+    let listens_at = checked.as_ref().ok().map(|loaded| listens_at(&loaded.config));
     let (problems, warnings) = match checked {
         Ok(loaded) => (Vec::new(), list(&loaded.warnings)),
         Err(ConfigError::Invalid { problems, .. }) => (list(problems), Vec::new()),
         Err(other) => (vec![json!({"path": "", "message": other.to_string()})], Vec::new()),
     };
-    json!({"file": file, "fine": checked.is_ok(), "problems": problems, "warnings": warnings})
+    json!({
+        "file": file, "fine": checked.is_ok(), "listens_at": listens_at, "problems": problems, "warnings": warnings,
+    })
 }

@@ -4,15 +4,19 @@
 mod broker;
 mod check_config;
 mod guests;
+mod hash_password;
 mod kv;
+mod logging;
+mod open_files;
 mod output;
+mod reload;
 mod service_status;
 mod show_cells;
 mod signals;
 mod wiring;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
@@ -38,6 +42,7 @@ struct Arguments {
 enum Command {
     Broker(broker::Arguments),
     CheckConfig(check_config::Arguments),
+    HashPassword(hash_password::Arguments),
     ShowCells(show_cells::Arguments),
     ServiceStatus(service_status::Arguments),
     Kv(kv::Arguments),
@@ -116,13 +121,11 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String
 }
 
 fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
-    // Without RUST_LOG, whatever is worth an operator's attention.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .target(env_logger::Target::Stderr)
-        .init();
+    logging::start(&environment).map_err(Failure::Usage)?;
     match command {
         Command::Broker(arguments) => broker::run(arguments, config),
         Command::CheckConfig(arguments) => check_config::run(&arguments, config),
+        Command::HashPassword(arguments) => hash_password::run(&arguments),
         Command::ShowCells(arguments) => show_cells::run(&arguments, config),
         Command::ServiceStatus(arguments) => service_status::run(&arguments, config),
         Command::Kv(arguments) => kv::run(arguments, config),
@@ -132,11 +135,21 @@ fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
 /// The configuration, its warnings logged.
 fn load(file: Option<PathBuf>) -> Result<Loaded, Failure> {
     let file = config::file(file, &environment)?;
-    let loaded = config::load(&file, &environment)?;
+    load_file(&file)
+}
+
+/// As [`load`], of a file that is known. From here on the log is as it says.
+fn load_file(file: &Path) -> Result<Loaded, Failure> {
+    let loaded = config::load(file, &environment)?;
+    logging::configure(&loaded.config.log, &environment);
+    warn_of(file, &loaded);
+    Ok(loaded)
+}
+
+fn warn_of(file: &Path, loaded: &Loaded) {
     for warning in &loaded.warnings {
         log::warn!("{}: {warning}", file.display());
     }
-    Ok(loaded)
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -164,6 +177,8 @@ mod tests {
         check("--config a.toml check-config --output json", "run a.toml");
         check("show-cells --output table", "run");
         check("broker", "run");
+        check("hash-password", "run");
+        check("hash-password hunter2", "usage");
         check("service-status", "run");
         check("kv serve --listen 127.0.0.1:0 --path data --no-auth", "run");
         check("kv serve --listen localhost --path data --no-auth", "usage");

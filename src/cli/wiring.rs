@@ -10,7 +10,7 @@ use storage::{AccessControl, ClientAccess, Consul, EtcdV2, EtcdV3, Store, consul
 
 use super::Failure;
 use super::guests::{GuestsShownAs, shown_as};
-use crate::config::{Credentials, Servers, StorageConfig};
+use crate::config::{Credentials, HttpConfig, Servers, StorageConfig};
 use crate::model::Secret;
 use crate::services::StoreAccess;
 
@@ -27,7 +27,7 @@ pub(super) struct OpenStore {
 /// Opens the embedded store and serves its API, or connects to another one and makes sure that it can be used, and
 /// that guests can be let in where there is an administrator.
 pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
-    let StorageConfig::Embedded { path, listen, advertise, credentials } = config else {
+    let StorageConfig::Embedded { path, listen, advertise, credentials, http } = config else {
         let (store, shared) = connect(config)?;
         let certificate = config.servers().and_then(|servers| servers.container_certificate.as_ref());
         let guests = connect_guests(config)?.map(|guests| match certificate.cloned() {
@@ -48,11 +48,30 @@ pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
             password: credentials.password.expose().to_owned(),
         },
         advertise: vec![advertise.clone()],
+        limits: limits(http),
+        max_body_bytes: http.max_body_bytes,
         ..ServerOptions::basic("", "")
     };
     let server = Server::start(Arc::clone(&store), listener, options)?;
     let access = StoreAccess { shared: server.client_access(), guests: None };
     Ok(OpenStore { store, access, _server: Some(server) })
+}
+
+/// What a door bears, as the configuration says.
+pub(super) fn limits(http: &HttpConfig) -> door::Limits {
+    door::Limits {
+        workers: http.workers,
+        queue: http.queue,
+        max_connections: http.max_connections,
+        max_head_bytes: http.max_head_bytes,
+        max_request_memory: http.max_body_memory,
+        head_timeout: http.head_timeout,
+        body_timeout: http.body_timeout,
+        idle_timeout: http.idle_timeout,
+        write_timeout: http.write_timeout,
+        handshake_timeout: http.handshake_timeout,
+        ..door::Limits::default()
+    }
 }
 
 /// The store as every other process reaches it: redb locks its file, so that the embedded one is reached through the

@@ -1,14 +1,24 @@
-//! `[[services]]` and `[[services.plans]]`: what is offered.
+//! `[[services]]` and `[[services.plans]]`: what is offered. The driver's part of a plan is read in its own file.
 
 use std::collections::BTreeMap;
 
+use super::Surroundings;
+use super::patroni;
 use super::reader::Section;
-use crate::model::{Catalog, DriverKind, PatroniPlan, Plan, PlanId, PlanSettings, Service, ServiceId};
+use super::schemas;
+use crate::model::{Catalog, DriverKind, MaintenanceInfo, Plan, PlanId, PlanSettings, Service, ServiceId};
 
-/// Top keys of the store: the registrar does not announce an image of that name, and its members would wait for ever.
-const TOP_KEYS: [&str; 4] = ["service", "serviceinstances", "routing", "broker"];
+/// What the specification lets a service ask for (OSB 2.17, "Service Offering Object").
+const PERMISSIONS: [&str; 3] = ["syslog_drain", "route_forwarding", "volume_mount"];
 
-pub(super) fn read(root: &Section<'_>, cells: usize) -> Option<Catalog> {
+/// Whether any service needs cells, and with them public ports and an address that applications are told. What is wrong
+/// with the services is not reported here.
+pub(super) fn uses_cells(root: &Section<'_>) -> bool {
+    let drivers = root.sections_quietly("services").into_iter().filter_map(|service| service.get("driver"));
+    drivers.filter_map(|driver| driver.as_str()).any(|driver| driver == DriverKind::Patroni.as_str())
+}
+
+pub(super) fn read(root: &Section<'_>, surroundings: Surroundings<'_>, cells: usize) -> Option<Catalog> {
     let sections = root.sections("services");
     if sections.is_empty() {
         root.problem("services", "at least one [[services]] is required");
@@ -16,7 +26,7 @@ pub(super) fn read(root: &Section<'_>, cells: usize) -> Option<Catalog> {
     }
     let mut taken = Taken::default();
     let services: Vec<Option<Service>> =
-        sections.iter().map(|section| read_service(section, cells, &mut taken)).collect();
+        sections.iter().map(|section| read_service(section, surroundings, cells, &mut taken)).collect();
     Some(Catalog { services: services.into_iter().collect::<Option<_>>()? })
 }
 
@@ -37,19 +47,29 @@ impl Taken {
     }
 }
 
-fn read_service(section: &Section<'_>, cells: usize, taken: &mut Taken) -> Option<Service> {
+fn read_service(
+    section: &Section<'_>,
+    surroundings: Surroundings<'_>,
+    cells: usize,
+    taken: &mut Taken,
+) -> Option<Service> {
     let id = section.required("id", ServiceId::parse);
     let name = section.required("name", name);
     taken.take(section, "id", "id");
     taken.take(section, "name", "service");
     let driver = section.required("driver", |raw| match raw {
         "patroni" => Ok(DriverKind::Patroni),
-        "container" | "dream" => Err("is not in this version; use \"patroni\""),
-        _ => Err("must be \"patroni\""),
+        "dream" => Ok(DriverKind::Dream),
+        "container" => Err("is not in this version; use \"patroni\" or \"dream\""),
+        _ => Err("must be \"patroni\" or \"dream\""),
     });
     let description = section.required_text("description");
     let bindable = section.flag("bindable", true);
     let plan_updateable = section.flag("plan_updateable", false);
+    let binding_rotatable = section.flag("binding_rotatable", false);
+    let requires = read_requires(section);
+    let requires_app = section.flag("requires_app", false);
+    let metadata = section.json("metadata");
     let tags = section.texts("tags").into_iter().map(str::to_owned).collect();
     let plans = section.sections("plans");
     section.end();
@@ -61,7 +81,7 @@ fn read_service(section: &Section<'_>, cells: usize, taken: &mut Taken) -> Optio
         .map(|plan| {
             taken.take(plan, "id", "id");
             taken.take(plan, "name", section.own_path());
-            read_plan(plan, cells)
+            read_plan(plan, surroundings, driver, bindable, cells)
         })
         .collect();
     Some(Service {
@@ -71,63 +91,84 @@ fn read_service(section: &Section<'_>, cells: usize, taken: &mut Taken) -> Optio
         description: description?.to_owned(),
         bindable,
         plan_updateable,
+        binding_rotatable,
+        requires,
+        requires_app,
+        metadata,
         tags,
         plans: plans.into_iter().collect::<Option<Vec<_>>>()?,
     })
 }
 
-fn read_plan(section: &Section<'_>, cells: usize) -> Option<Plan> {
+fn read_requires(section: &Section<'_>) -> Vec<String> {
+    let given = section.texts("requires");
+    for (index, permission) in given.iter().enumerate() {
+        let place = format!("requires[{index}]");
+        if !PERMISSIONS.contains(permission) {
+            section.problem(&place, format!("must be one of {}", PERMISSIONS.join(", ")));
+        } else if given[..index].contains(permission) {
+            section.problem(&place, format!("{permission} is there twice"));
+        }
+    }
+    given.into_iter().map(str::to_owned).collect()
+}
+
+fn read_plan(
+    section: &Section<'_>,
+    surroundings: Surroundings<'_>,
+    driver: Option<DriverKind>,
+    service_is_bindable: bool,
+    cells: usize,
+) -> Option<Plan> {
     let id = section.required("id", PlanId::parse);
     let name = section.required("name", name);
     let description = section.required_text("description");
     let free = section.flag("free", true);
+    let bindable = section.given_flag("bindable");
+    let plan_updateable = section.given_flag("plan_updateable");
+    let binding_rotatable = section.given_flag("binding_rotatable");
+    let metadata = section.json("metadata");
+    let maintenance =
+        section.has("maintenance_info").then(|| read_maintenance(&section.section("maintenance_info")));
+    let schemas = schemas::read(&section.section("schemas"), surroundings);
+    if schemas.bind.is_some() && !bindable.unwrap_or(service_is_bindable) {
+        section.problem("schemas.bind", "has no use: nothing can be bound to this plan");
+    }
     let maximum_polling_duration_s = section.number_or("maximum_polling_duration_s", 900, 1..=604_800);
-    // The other drivers' plans will have other settings; their services are refused above.
-    let settings = read_patroni(section, cells);
+    let settings = match driver? {
+        DriverKind::Patroni => patroni::read(section, cells).map(PlanSettings::Patroni),
+        DriverKind::Dream => Some(PlanSettings::Dream),
+    };
+    // Only here: of an unknown driver, nobody knows the fields.
     section.end();
     Some(Plan {
         id: id?,
         name: name?,
         description: description?.to_owned(),
         free,
+        bindable,
+        plan_updateable,
+        binding_rotatable,
+        metadata,
+        maintenance: match maintenance {
+            Some(read) => Some(read?),
+            None => None,
+        },
+        schemas,
         maximum_polling_duration_s: u64::from(maximum_polling_duration_s),
-        settings: PlanSettings::Patroni(settings?),
+        settings: settings?,
     })
 }
 
-fn read_patroni(section: &Section<'_>, cells: usize) -> Option<PatroniPlan> {
-    const MIB: u64 = 1024 * 1024;
-    let image = section.required("image", image);
-    let node_count = section.number_or("node_count", 2, 1..=1000);
-    if usize::try_from(node_count).is_ok_and(|count| count > cells) {
-        let s = if cells == 1 { "" } else { "s" };
-        section.problem("node_count", format!("{node_count} nodes cannot be spread over {cells} cell{s}"));
-    }
-    let synchronous = section.flag("synchronous", false);
-    let database = section.optional("database", "postgres", database);
-    let ttl_s = section.number_or("ttl_s", 20, 20..=3600);
-    let loop_wait_s = section.number_or("loop_wait_s", 3, 1..=3600);
-    let retry_timeout_s = section.number_or("retry_timeout_s", 8, 3..=3600);
-    if loop_wait_s + 2 * retry_timeout_s > ttl_s {
-        let message = format!(
-            "must be at least loop_wait_s + 2 * retry_timeout_s, which is {}: Patroni's own rule",
-            loop_wait_s + 2 * retry_timeout_s
-        );
-        section.problem("ttl_s", message);
-    }
-    let memory_mb = section.number("memory_mb", 64..=16_777_216);
-    let shm_mb = section.number_or("shm_mb", 64, 1..=16_777_216);
-    Some(PatroniPlan {
-        image: image?,
-        node_count,
-        synchronous,
-        database: database?,
-        ttl_s,
-        loop_wait_s,
-        retry_timeout_s,
-        memory_bytes: memory_mb.map(|memory| u64::from(memory) * MIB),
-        shm_bytes: u64::from(shm_mb) * MIB,
-    })
+/// OSB 2.17, "Maintenance Info Object": a semantic version, and a text for people.
+fn read_maintenance(section: &Section<'_>) -> Option<MaintenanceInfo> {
+    let version = section.required("version", |raw| match semver::Version::parse(raw) {
+        Ok(_) => Ok(raw.to_owned()),
+        Err(error) => Err(format!("must be a semantic version, such as \"1.2.0\": {error}")),
+    });
+    let description = section.optional("description", "", |raw| Ok::<_, String>(raw.to_owned()));
+    section.end();
+    Some(MaintenanceInfo { version: version?, description: description? })
 }
 
 /// OSB 2.17: "MUST be a non-empty string, … CLI-friendly".
@@ -135,34 +176,6 @@ fn name(raw: &str) -> Result<String, &'static str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if raw.is_empty() || !raw.chars().all(fine) {
         return Err("must be of A-Z, a-z, 0-9, '.', '_', '-', since people type it");
-    }
-    Ok(raw.to_owned())
-}
-
-fn image(raw: &str) -> Result<String, String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@');
-    if !raw.chars().all(fine) || !raw.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        return Err("must be an image like \"patroni-broker/postgresql-patroni:17\"".to_owned());
-    }
-    let last = raw.rsplit('/').next().unwrap_or(raw);
-    let bare = last.split(['@', ':']).next().unwrap_or(last);
-    if TOP_KEYS.contains(&bare) {
-        return Err(format!("an image called {bare} cannot be announced: the store's top key of that name"));
-    }
-    Ok(raw.to_owned())
-}
-
-/// What PostgreSQL takes without quotes.
-fn database(raw: &str) -> Result<String, &'static str> {
-    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if raw.len() > 63
-        || !raw.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        || !raw.chars().all(fine)
-    {
-        return Err("must be 1 to 63 characters of a-z, 0-9, '_', and not begin with a digit");
-    }
-    if matches!(raw, "template0" | "template1") {
-        return Err("is one of PostgreSQL's own templates");
     }
     Ok(raw.to_owned())
 }

@@ -2,28 +2,41 @@
 //! done with it: nothing is connected to, bound or written here.
 //!
 //! - `reader`: the shape of the file: types, required fields, unknown fields; each mismatch is reported, none stops.
-//! - `broker`, `storage`, `cells`, `ports`, `catalog`: the meaning of each part.
-//! - `secret`, `servers`: what several parts have: passwords and tokens; endpoints and TLS.
+//! - `broker`, `storage`, `cells`, `ports`, `log`, `catalog`: the meaning of each part.
+//! - `users`, `https`, `http`: who may ask the API, how he knows that it is the API, and how much of it he may use.
+//! - `patroni`, `schemas`: a driver's part of a plan, and what parameters may be.
+//! - `secret`, `servers`, `certificate`: what several parts have: passwords and tokens; endpoints and TLS; dates.
 //!
 //! Relative paths in the file are relative to the directory of the file, so that a broker may be started from
 //! anywhere. The passwords and tokens of `[broker]` and `[storage]` come from the environment ([`PASSWORD_VARIABLE`],
 //! [`STORAGE_PASSWORD_VARIABLE`] and those after it) where it has them, else from `password_file`, else from `password`.
+//! [`PORT_VARIABLE`] goes before the port of `broker.listen`.
 //!
 //! Of `storage` no more is used here than what certificates, keys and tokens must be.
 
 mod broker;
 mod catalog;
 mod cells;
+mod certificate;
+mod http;
+mod https;
+mod log;
+mod patroni;
 mod ports;
 mod problem;
 mod reader;
+mod schemas;
 mod secret;
 mod servers;
 mod storage;
+mod users;
 
 pub use broker::{BrokerConfig, RegistrarConfig, RoutingConfig};
+pub use http::HttpConfig;
+pub use https::{ClientCertificates, ServerTls};
+pub use log::{LogConfig, LogFormat};
 pub use problem::{ConfigError, Problem};
-pub use secret::{PasswordFile, read_password_file};
+pub use secret::{PasswordFile, check_password, read_password_file};
 pub use servers::Servers;
 pub use storage::{Credentials, StorageConfig};
 
@@ -39,6 +52,8 @@ use reader::Section;
 pub const CONFIG_VARIABLE: &str = "PATRONI_BROKER_CONFIG";
 /// The password of `[broker]`; goes before what the file says.
 pub const PASSWORD_VARIABLE: &str = "PATRONI_BROKER_PASSWORD";
+/// The port of `broker.listen`; goes before what the file says.
+pub const PORT_VARIABLE: &str = "PORT";
 /// The password of `[storage]`; goes before what the file says.
 pub const STORAGE_PASSWORD_VARIABLE: &str = "PATRONI_BROKER_STORAGE_PASSWORD";
 /// The token of `[storage]` on Consul; goes before what the file says.
@@ -47,6 +62,8 @@ pub const STORAGE_TOKEN_VARIABLE: &str = "PATRONI_BROKER_STORAGE_TOKEN";
 pub const ADMINISTRATOR_PASSWORD_VARIABLE: &str = "PATRONI_BROKER_STORAGE_ADMINISTRATOR_PASSWORD";
 /// The token of `storage.administrator` on Consul; goes before what the file says.
 pub const ADMINISTRATOR_TOKEN_VARIABLE: &str = "PATRONI_BROKER_STORAGE_ADMINISTRATOR_TOKEN";
+/// How a line of the log is written, `text` or `json`; goes before what the file says, and holds before it is read.
+pub const LOG_FORMAT_VARIABLE: &str = "PATRONI_BROKER_LOG_FORMAT";
 
 /// What an operator decides.
 #[derive(Clone, Debug)]
@@ -55,12 +72,14 @@ pub struct Config {
     pub broker: BrokerConfig,
     /// Where everything is kept.
     pub storage: StorageConfig,
-    /// At least one; guids are unique, ports do not overlap where they must not.
+    /// At least one where the catalog has a service that uses cells; guids are unique, ports do not overlap where they must not.
     pub cells: Vec<CellSite>,
     /// Public ports and HAProxy.
     pub routing: RoutingConfig,
     /// The registrar inside the broker's process.
     pub registrar: RegistrarConfig,
+    /// What the log looks like.
+    pub log: LogConfig,
     /// What is offered; ids and names are unique.
     pub catalog: Catalog,
 }
@@ -137,18 +156,22 @@ impl Surroundings<'_> {
 
 /// Every part is read, whatever the others are like; `None` only when a problem was reported.
 fn check(root: &Section<'_>, surroundings: Surroundings<'_>) -> Option<Config> {
-    let broker = broker::read(&root.section("broker"), surroundings);
-    let storage = storage::read(&root.section("storage"), surroundings);
-    let name = broker.as_ref().map_or("", |broker| &broker.name);
     let sections = root.sections("cells");
+    let needs_cells = catalog::uses_cells(root);
+    // Those that nothing needs any more may hold instances.
+    let has_cells = needs_cells || !sections.is_empty();
+    let broker = broker::read(&root.section("broker"), surroundings, has_cells);
+    let storage = storage::read(&root.section("storage"), surroundings, has_cells);
+    let name = broker.as_ref().map_or("", |broker| &broker.name);
     let cells: Vec<Option<CellSite>> =
         sections.iter().map(|section| cells::read(section, surroundings, name)).collect();
-    if sections.is_empty() {
+    if needs_cells && sections.is_empty() {
         root.problem("cells", "at least one [[cells]] is required");
     }
-    let routing = broker::read_routing(&root.section("routing"), surroundings);
-    let registrar = broker::read_registrar(&root.section("registrar"));
-    let catalog = catalog::read(root, cells.len());
+    let routing = broker::read_routing(&root.section("routing"), surroundings, has_cells);
+    let registrar = broker::read_registrar(&root.section("registrar"), has_cells);
+    let log = log::read(&root.section("log"));
+    let catalog = catalog::read(root, surroundings, cells.len());
     root.end();
 
     let sites: Vec<(usize, &CellSite)> =
@@ -162,13 +185,19 @@ fn check(root: &Section<'_>, surroundings: Surroundings<'_>) -> Option<Config> {
         cells: cells.into_iter().collect::<Option<Vec<_>>>()?,
         routing: routing?,
         registrar,
+        log: log?,
         catalog: catalog?,
     })
 }
 
 /// The parser's own report would quote the line, which may hold a password.
 fn syntax(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
-    let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = line_of(text, error);
     ConfigError::Syntax { file: file.to_owned(), line, message: error.message().to_owned() }
+}
+
+/// The line that the parser stumbled over, from 1.
+fn line_of(text: &str, error: &toml::de::Error) -> usize {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }

@@ -34,7 +34,7 @@ pub(super) fn check(
     below_ephemeral(root, "routing.ports", routing.ports);
     for (index, site) in sites {
         let here = routing.haproxy && is_local(site);
-        let there = broker.is_some_and(|broker| broker.bind_host == site.host);
+        let there = broker.is_some_and(|broker| broker.bind_host.as_ref() == Some(&site.host));
         if (here || there) && site.ports.overlaps(routing.ports) {
             let message = format!(
                 "{} overlaps with {} of routing.ports, which is on the same host",

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
 use super::problem::Findings;
@@ -22,6 +23,11 @@ impl<'a> Section<'a> {
     /// The document itself.
     pub(super) fn root(table: &'a Table, findings: &'a Findings) -> Self {
         Self { path: String::new(), table: Some(table), known: RefCell::default(), findings }
+    }
+
+    /// A document of its own that a field of another one names; its places begin with that field's.
+    pub(super) fn named_by(&self, name: &str, table: &'a Table) -> Self {
+        Self { path: self.path(name), table: Some(table), known: RefCell::default(), findings: self.findings }
     }
 
     /// Where in the file a field of this table is.
@@ -114,12 +120,16 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub(super) fn flag(&self, name: &'static str, default: bool) -> bool {
-        match self.value(name) {
-            None => default,
-            Some(Value::Boolean(flag)) => *flag,
-            Some(other) => {
+        self.given_flag(name).unwrap_or(default)
+    }
+
+    /// `true` or `false`; `None` when it is not there or neither, which is then reported.
+    pub(super) fn given_flag(&self, name: &'static str) -> Option<bool> {
+        match self.value(name)? {
+            Value::Boolean(flag) => Some(*flag),
+            other => {
                 self.wrong_type(name, "true or false", other);
-                default
+                None
             }
         }
     }
@@ -165,6 +175,47 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A table of whatever fields there are, as JSON; empty in its absence.
+    pub(super) fn json(&self, name: &'static str) -> Map<String, Json> {
+        match self.value(name) {
+            None => Map::new(),
+            Some(Value::Table(table)) => table
+                .iter()
+                .map(|(key, value)| (key.clone(), self.as_json(&format!("{name}.{key}"), value)))
+                .collect(),
+            Some(other) => {
+                self.wrong_type(name, "a table", other);
+                Map::new()
+            }
+        }
+    }
+
+    /// JSON has no dates, which become texts, and no fraction that is not a number.
+    fn as_json(&self, place: &str, value: &Value) -> Json {
+        match value {
+            Value::String(text) => Json::from(text.as_str()),
+            Value::Integer(number) => Json::from(*number),
+            Value::Boolean(flag) => Json::from(*flag),
+            Value::Datetime(when) => Json::from(when.to_string()),
+            Value::Float(number) => {
+                if !number.is_finite() {
+                    self.problem(place, "must be a number that JSON has");
+                }
+                Json::from(*number)
+            }
+            Value::Array(list) => {
+                let items = list.iter().enumerate();
+                items.map(|(index, item)| self.as_json(&format!("{place}[{index}]"), item)).collect()
+            }
+            Value::Table(table) => {
+                let fields = table.iter();
+                let fields =
+                    fields.map(|(key, value)| (key.clone(), self.as_json(&format!("{place}.{key}"), value)));
+                Json::Object(fields.collect())
+            }
+        }
+    }
+
     /// A table; in its absence an empty one, so that each of its required fields is reported by its own name.
     pub(super) fn section(&self, name: &'static str) -> Section<'a> {
         let table = match self.value(name) {
@@ -202,6 +253,12 @@ impl<'a> Section<'a> {
             }
         }
         sections
+    }
+
+    /// The tables of a list, without a word about what is wrong with it: for who looks ahead.
+    pub(super) fn sections_quietly(&self, name: &str) -> Vec<&'a Table> {
+        let list = self.table.and_then(|table| table.get(name)).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_table).collect()
     }
 
     /// Reports the fields that nobody asked for. Call it when every field has been asked for.

@@ -102,12 +102,22 @@ pub fn read_password_file(path: &Path) -> Result<PasswordFile, String> {
     read_one_line(path, "password")
 }
 
-fn read_one_line(path: &Path, what: &str) -> Result<PasswordFile, String> {
+pub(super) fn read_one_line(path: &Path, what: &str) -> Result<PasswordFile, String> {
     let (text, everybody_reads) = read_private(path)?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let password =
+        check_password(&text).map_err(|problem| format!("{}: the {what} {problem}", path.display()))?;
+    Ok(PasswordFile { password, everybody_reads })
+}
+
+/// The password of a text that holds nothing else, without the line's end.
+///
+/// # Errors
+/// Says what is wrong with it, without a word of it.
+pub fn check_password(text: &str) -> Result<Secret, &'static str> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    check(line).map_err(|problem| format!("{}: the {what} {problem}", path.display()))?;
-    Ok(PasswordFile { password: Secret::new(line), everybody_reads })
+    check(line)?;
+    Ok(Secret::new(line))
 }
 
 /// A file's text, and whether everybody on the machine may read it.
@@ -118,7 +128,8 @@ pub(super) fn read_private(path: &Path) -> Result<(String, bool), String> {
     Ok((text, mode & 0o004 != 0))
 }
 
-fn check(secret: &str) -> Result<(), &'static str> {
+/// What a password, token or hash must be to be sent, and to be written on one line.
+pub(super) fn check(secret: &str) -> Result<(), &'static str> {
     if secret.is_empty() {
         return Err("must not be empty");
     }

@@ -144,7 +144,7 @@ fn check(section: &Section<'_>, field: &'static str, tls: &Tls) -> Option<()> {
     None
 }
 
-fn read_file(
+pub(super) fn read_file(
     section: &Section<'_>,
     surroundings: Surroundings<'_>,
     field: &'static str,

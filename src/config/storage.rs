@@ -7,6 +7,7 @@ use storage::consul::Token;
 
 use super::Surroundings;
 use super::broker::{not_empty, socket, username, warn_of_example};
+use super::http::{self, Door, HttpConfig};
 use super::reader::Section;
 use super::secret::Source;
 use super::servers::{self, Servers, http_url};
@@ -34,6 +35,8 @@ pub enum StorageConfig {
         advertise: String,
         /// What the API asks for: it is never open.
         credentials: Credentials,
+        /// What the API bears of its callers.
+        http: HttpConfig,
     },
     /// An etcd that serves `/v2/keys`. Its guests are not kept apart.
     EtcdV2 {
@@ -86,9 +89,14 @@ impl StorageConfig {
     }
 }
 
-pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<StorageConfig> {
+/// With `containers`, there are some that have to reach the store.
+pub(super) fn read(
+    section: &Section<'_>,
+    surroundings: Surroundings<'_>,
+    containers: bool,
+) -> Option<StorageConfig> {
     let config = match section.required_text("engine")? {
-        "embedded" => read_embedded(section, surroundings),
+        "embedded" => read_embedded(section, surroundings, containers),
         "etcd-v2" => read_etcd_v2(section, surroundings),
         "etcd-v3" => read_etcd_v3(section, surroundings),
         "consul" => read_consul(section, surroundings),
@@ -118,30 +126,36 @@ fn meant(raw: &str) -> Option<&'static str> {
     }
 }
 
-fn read_embedded(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<StorageConfig> {
+fn read_embedded(
+    section: &Section<'_>,
+    surroundings: Surroundings<'_>,
+    containers: bool,
+) -> Option<StorageConfig> {
     section.misplaced(
         "administrator",
         "is not in this version: every container gets the broker's own rights; use \"etcd-v3\" or \"consul\"",
     );
     let path = section.required("path", not_empty);
     let listen = section.required("listen", socket);
-    let advertise = advertise(section, listen);
+    let advertise = advertise(section, listen, containers);
     let username = section.optional("username", "patroni-broker", username);
     let password = Source::password(super::STORAGE_PASSWORD_VARIABLE).read(section, surroundings);
+    let http = http::read(&section.section("http"), Door::Store);
     let (listen, password) = (listen?, password?);
     if !listen.ip().is_loopback() {
-        warn_of_example(section, &password, listen);
+        warn_of_example(section, "password", &password, listen);
     }
     Some(StorageConfig::Embedded {
         path: surroundings.path(&path?),
         listen,
         advertise: advertise?,
         credentials: Credentials { username: username?, password },
+        http,
     })
 }
 
 /// The address that is put into containers has to be one that they can call.
-fn advertise(section: &Section<'_>, listen: Option<SocketAddr>) -> Option<String> {
+fn advertise(section: &Section<'_>, listen: Option<SocketAddr>, containers: bool) -> Option<String> {
     if section.has("advertise") {
         return section.required("advertise", http_url);
     }
@@ -152,7 +166,7 @@ fn advertise(section: &Section<'_>, listen: Option<SocketAddr>) -> Option<String
         section.problem("advertise", message);
         return None;
     }
-    if listen.ip().is_loopback() {
+    if containers && listen.ip().is_loopback() {
         section.warning(
             "listen",
             format!(

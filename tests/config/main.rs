@@ -1,9 +1,19 @@
 //! The configuration file: every rule, as a table of what is written and what is answered.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod catalog;
+mod http;
+mod https;
+mod port;
+mod site;
+mod users;
+
 use std::fs;
 use std::path::Path;
 
 use patroni_broker::config::{self, ConfigError, Loaded, Problem, StorageConfig};
+use patroni_broker::model::{Password, PlanSettings, Role};
 
 /// A file without a problem or a warning; the rows below change a line of it.
 const GOOD: &str = r#"
@@ -90,6 +100,11 @@ fn what_is_left_out_has_its_default() {
     let config = loaded.config;
     assert_eq!(config.broker.name, "patroni-broker");
     assert_eq!((config.broker.workers, config.broker.sync_timeout.as_secs()), (8, 600));
+    assert_eq!(config.broker.bind_host.as_deref(), Some("10.0.0.1"));
+    assert!(config.broker.tls.is_none());
+    assert!(!config.broker.require_api_version && !config.broker.metrics_without_password);
+    let [user] = &config.broker.users[..] else { panic!("{:?}", config.broker.users) };
+    assert_eq!((user.name.as_str(), user.role), ("platform", Role::Admin));
     let StorageConfig::Embedded { path, advertise, credentials, .. } = &config.storage else {
         panic!("another engine")
     };
@@ -100,7 +115,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.routing.haproxy && config.registrar.enabled);
     let plan = &config.catalog.services[0].plans[0];
     assert_eq!((plan.free, plan.maximum_polling_duration_s), (true, 900));
-    let patroni_broker::model::PlanSettings::Patroni(settings) = &plan.settings;
+    let PlanSettings::Patroni(settings) = &plan.settings else { panic!("another driver") };
     assert_eq!((settings.node_count, settings.database.as_str()), (2, "postgres"));
     assert_eq!((settings.ttl_s, settings.loop_wait_s, settings.retry_timeout_s), (20, 3, 8));
     assert_eq!((settings.memory_bytes, settings.shm_bytes), (None, 64 << 20));
@@ -166,7 +181,7 @@ fn every_problem_at_once() {
             "storage.engine: must be \"embedded\", ",
             "cells[0].docker: must be \"unix:///path/to/docker.sock\" or \"tcp://host:port\"",
             "cells[1].guid: a cell's guid must be",
-            "services[0].driver: must be \"patroni\"",
+            "services[0].driver: must be \"patroni\" or \"dream\"",
             "services[0].plans[0].id: s1 is that of services[0].id too",
         ],
     );
@@ -200,7 +215,10 @@ fn the_broker_and_its_password() {
     warned(&[("\"hunter2\"", "\"starkandwayne\"")], &[]);
     warned(
         &[("\"hunter2\"", "\"starkandwayne\""), ("127.0.0.1:3000", "0.0.0.0:3000")],
-        &["broker.password: IS THE EXAMPLE'S PASSWORD"],
+        &[
+            "broker.password: IS THE EXAMPLE'S PASSWORD",
+            "broker.listen: is plain HTTP on 0.0.0.0:3000: whoever is on the way reads the passwords",
+        ],
     );
     warned(&[("\"hunter3\"", "\"starkandwayne\"")], &["storage.password: IS THE EXAMPLE'S PASSWORD"]);
 }
@@ -215,7 +233,9 @@ fn a_password_may_come_from_a_file_or_the_environment() {
         let loaded = config::parse(&text, &file, &|name| {
             environment.filter(|_| name == config::PASSWORD_VARIABLE).map(str::to_owned)
         });
-        assert_eq!(loaded.unwrap().config.broker.password.expose(), expected, "{line} {environment:?}");
+        let users = loaded.unwrap().config.broker.users;
+        let [Password::Plain(found)] = [&users[0].password] else { panic!("{users:?}") };
+        assert_eq!(found.expose(), expected, "{line} {environment:?}");
     };
     check("password = \"inline\"", None, "inline");
     check("password_file = \"secret\"", None, "from the file");
@@ -321,52 +341,6 @@ fn ports_that_may_not_meet() {
 }
 
 #[test]
-fn the_catalog() {
-    refused(&[("description = \"two nodes\"\n", "")], &["services[0].plans[0].description: is required"]);
-    refused(&[("name = \"cluster\"", "name = \"big cluster\"")], &["services[0].plans[0].name: must be of"]);
-    refused(
-        &[("[[services.plans]]", "[services.plan]")],
-        &[
-            "services[0].plan: is not a field here",
-            "services[0].plans: at least one [[services.plans]] is required",
-        ],
-    );
-    refused(
-        &[("driver = \"patroni\"", "driver = \"dream\"")],
-        &["services[0].driver: is not in this version"],
-    );
-    let twin = "[[services.plans]]\nid = \"p1\"\nname = \"cluster\"\ndescription = \"x\"\nimage = \"x\"\n";
-    refused(
-        &[("[[services.plans]]\n", &format!("{twin}[[services.plans]]\n"))],
-        &[
-            "services[0].plans[1].id: p1 is that of services[0].plans[0].id too",
-            "services[0].plans[1].name: cluster is that of services[0].plans[0].name too",
-        ],
-    );
-    let row = |line: &str, expected: &str| {
-        refused(
-            &[("[[services.plans]]", &format!("[[services.plans]]\n{line}"))],
-            &[&format!("services[0].plans[0].{expected}")],
-        );
-    };
-    row("node_count = 0", "node_count: must be from 1 to");
-    row("node_count = 3", "node_count: 3 nodes cannot be spread over 2 cells");
-    row("node_count = \"2\"", "node_count: must be a whole number, not a text");
-    row("node_count = -9223372036854775808", "node_count: must be from 1");
-    row("database = \"my-db\"", "database: must be 1 to 63");
-    row("database = \"template1\"", "database: is one of PostgreSQL's own");
-    row("ttl_s = 19", "ttl_s: must be from 20");
-    row("loop_wait_s = 5", "ttl_s: must be at least loop_wait_s + 2 * retry_timeout_s, which is 21");
-    row("memory_mb = 1", "memory_mb: must be from 64");
-    let image = |image: &str, expected: &str| {
-        refused(&[("registry.example/postgresql-patroni:17", image)], &[expected]);
-    };
-    image("--privileged", "services[0].plans[0].image: must be an image like");
-    image("a b", "services[0].plans[0].image: must be an image like");
-    image("library/routing:1", "services[0].plans[0].image: an image called routing cannot be announced");
-}
-
-#[test]
 fn the_file() {
     let check = |name: &str, expected: &str| {
         let error = config::load(Path::new(name), &|_| None).unwrap_err().to_string();
@@ -386,24 +360,67 @@ fn the_file() {
     assert!(matches!(config::file(None, &|_| None), Err(ConfigError::NotNamed)));
 }
 
+/// Everything that is questionable about one file, word by word: operators read this, and programs look for it.
+#[test]
+fn the_warnings() {
+    let text = changed(&[
+        ("127.0.0.1:3000", "10.0.0.1:3000"),
+        ("\"hunter2\"", "\"starkandwayne\""),
+        ("172.17.0.1:4001", "127.0.0.1:4001"),
+        ("unix:///var/run/docker.sock", "tcp://10.0.0.5:2375"),
+        (
+            "[storage]",
+            "[[broker.users]]\nname = \"cf\"\nrole = \"platform\"\npassword = \"starkandwayne\"\n[storage]",
+        ),
+    ]);
+    let expected = "\
+broker.password: IS THE EXAMPLE'S PASSWORD, WHICH EVERYBODY KNOWS, on 10.0.0.1:3000, which others reach: change it
+broker.users[0].password: IS THE EXAMPLE'S PASSWORD, WHICH EVERYBODY KNOWS, on 10.0.0.1:3000, which others reach: change it
+broker.listen: is plain HTTP on 10.0.0.1:3000: whoever is on the way reads the passwords; give [broker.tls]
+storage.listen: containers cannot reach 127.0.0.1:4001: give an address of this host that they reach, or advertise
+cells[0].docker: is plain TCP: whoever reaches it is root on that host; give tls = { ca, cert, key }";
+    assert_eq!(lines(&parse(&text).unwrap().warnings).join("\n"), expected);
+}
+
 #[test]
 fn the_examples_can_be_used() {
-    let check = |name: &str, cells: usize, warnings: &[&str]| {
+    const POSTGRESQL: &str = "0f5c1670-6dc3-11e5-bc08-6c4008a663f0 1545e30e-6dc3-11e5-826a-6c4008a663f0";
+    const DREAM: &str = "f817abda-a76d-405f-93a7-521e1e442918 c20930bc-b094-442c-812f-637acdd87e99 \
+                         ea5a99a2-cbc7-4a0d-abce-62f1a1f45279";
+    let check = |name: &str, cells: usize, ids: &str, warnings: &[&str]| {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
-        let loaded = config::load(&file, &|_| None).unwrap_or_else(|error| panic!("{error}"));
+        let environment = |name: &str| match name {
+            _ if !file.ends_with("cloudfoundry.example.toml") => None,
+            config::PASSWORD_VARIABLE | config::STORAGE_PASSWORD_VARIABLE => Some("hunter2".to_owned()),
+            config::PORT_VARIABLE => Some("8080".to_owned()),
+            _ => None,
+        };
+        let loaded = config::load(&file, &environment).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(loaded.config.cells.len(), cells, "{name}");
-        assert_eq!(loaded.config.catalog.services[0].id.as_str(), "0f5c1670-6dc3-11e5-bc08-6c4008a663f0");
-        assert_eq!(
-            loaded.config.catalog.services[0].plans[0].id.as_str(),
-            "1545e30e-6dc3-11e5-826a-6c4008a663f0"
-        );
+        let [service] = &loaded.config.catalog.services[..] else { panic!("{name}: another catalog") };
+        let plans = service.plans.iter().map(|plan| plan.id.as_str());
+        let found: Vec<&str> = std::iter::once(service.id.as_str()).chain(plans).collect();
+        assert_eq!(found.join(" "), ids, "{name}");
         let found: Vec<&str> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
         assert_eq!(found, warnings, "{name}");
     };
-    check("local.example.toml", 4, &["storage.password"]);
+    check("local.example.toml", 4, POSTGRESQL, &["storage.password"]);
+    check("dream.example.toml", 0, DREAM, &[]);
+    check("cloudfoundry.example.toml", 0, DREAM, &[]);
     check(
         "bosh-lite.example.toml",
         4,
-        &["broker.password", "cells[0].docker", "cells[1].docker", "cells[2].docker", "cells[3].docker"],
+        POSTGRESQL,
+        &[
+            "broker.password",
+            "broker.listen",
+            "cells[0].docker",
+            "cells[1].docker",
+            "cells[2].docker",
+            "cells[3].docker",
+        ],
     );
+    let shipped = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).unwrap();
+    let names = shipped.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.ends_with(".toml")).count(), 4, "an example is not looked at");
 }
