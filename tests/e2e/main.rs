@@ -5,10 +5,14 @@
 mod cluster;
 mod crash;
 mod engines;
+#[path = "../log_secrets/hoard.rs"]
+#[expect(dead_code, reason = "here the broker makes the passwords")]
+mod hoard;
 mod isolation;
 mod older;
 mod outage;
 mod refusals;
+mod secrets;
 mod seeds;
 mod shell;
 mod site;

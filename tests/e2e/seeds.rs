@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::engines::Engine;
 use crate::isolation;
+use crate::secrets;
 use crate::shell::{ensure, until};
 use crate::site::Site;
 use crate::sql::sql;
@@ -56,6 +57,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
     )?;
     ensure(site.type_in(RECREATE)?.contains("exists"), "{} on a live instance is no conflict")?;
     ensure_ancestors_keys(site)?;
+    secrets::stay_inside(site, "b1", &bound)?;
 
     site.type_in(CREATE_ASYNC)?;
     let seen = site.poll("b2", Duration::from_secs(120))?;
@@ -110,7 +112,7 @@ fn ensure_ancestors_keys(site: &Site) -> Result<(), Failed> {
     ensure(listed.contains(&format!(":pb-{node}:5432")), format!("the registrar announces {listed}"))
 }
 
-fn record(site: &Site, instance: &str) -> Result<Value, Failed> {
+pub fn record(site: &Site, instance: &str) -> Result<Value, Failed> {
     Ok(serde_json::from_str(&site.kv(&["get", &format!("/service/{instance}/state")])?)?)
 }
 

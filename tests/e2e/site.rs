@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -80,6 +80,11 @@ impl Site {
         let ready = format!("curl -sf {}/readyz", self.uri);
         until(Duration::from_secs(30), || bash(&ready, &[]).map(drop))
             .map_err(|failed| self.explained(failed))
+    }
+
+    /// Where everything is that the broker writes, and its configuration.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn config_file(&self) -> PathBuf {
