@@ -24,6 +24,7 @@ impl Core {
         // Tells an id that there is not from one that is not the instance's.
         let (service, plan) = self.offering(service, plan)?;
         check_hints(&record, Some(&service.id), Some(&plan.id))?;
+        let (service, plan) = self.offering_to(&record, &plan.id)?;
         if !service.is_bindable(plan) {
             return Err(BrokerError::NotBindable);
         }

@@ -173,7 +173,24 @@ impl Core {
 
     /// The plan of a record. Without it no container can be made; everything else goes on.
     pub(super) fn plan_of(&self, record: &InstanceRecord) -> Result<&Plan, BrokerError> {
-        self.offering(&record.service_id, &record.plan_id).map(|(_, plan)| plan)
+        self.offering_to(record, &record.plan_id).map(|(_, plan)| plan)
+    }
+
+    /// A plan that an instance has or may get. The catalog may have given its service to another driver since, which
+    /// knows nothing of it.
+    pub(super) fn offering_to(
+        &self,
+        record: &InstanceRecord,
+        plan: &PlanId,
+    ) -> Result<(&Service, &Plan), BrokerError> {
+        let (service, plan) = self.offering(&record.service_id, plan)?;
+        if service.driver == record.driver {
+            return Ok((service, plan));
+        }
+        let (now, then) = (service.driver.as_str(), record.driver.as_str());
+        let reason =
+            format!("the service {} is one of {now} by now, and the instance one of {then}", service.id);
+        Err(BrokerError::WrongPlan { reason })
     }
 
     /// The cell with this guid.

@@ -155,12 +155,6 @@ impl Broker {
         self.core.ready()
     }
 
-    /// How long a synchronous caller waits at most.
-    #[must_use]
-    pub fn sync_timeout(&self) -> Duration {
-        self.core.settings.sync_timeout
-    }
-
     /// Takes an order; see OSB 2.17, "Provisioning".
     ///
     /// # Errors

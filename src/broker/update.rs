@@ -91,7 +91,7 @@ impl Core {
         if is_so(record, update) {
             return Ok(None);
         }
-        let (_, plan) = self.offering(&record.service_id, &update.plan_id)?;
+        let (_, plan) = self.offering_to(record, &update.plan_id)?;
         let procedure = self
             .driver_of(record)
             .update(plan, record, update)
@@ -120,7 +120,7 @@ impl Core {
         let mut parameters = record.parameters.clone();
         let mut maintenance_version = record.maintenance_version.clone();
         if needs_offering {
-            let (service, plan) = self.offering(&record.service_id, plan_id)?;
+            let (service, plan) = self.offering_to(record, plan_id)?;
             if changes_plan {
                 check_plan_updateable(service, record)?;
             }

@@ -1,7 +1,7 @@
 //! What other versions, other configurations and the ancestors have left in the store.
 
 use patroni_broker::broker::{Accepted, Bound, BrokerError, LastOperation, Outcome};
-use patroni_broker::model::Catalog;
+use patroni_broker::model::{Catalog, DriverKind, PlanSettings};
 use patroni_broker::state::keys;
 use storage::{Expect, StoreError};
 
@@ -18,6 +18,30 @@ fn an_instance_whose_plan_is_gone_can_go() {
     let said = LastOperation::Succeeded { description: "master running; replicas running".to_owned() };
     assert_eq!(lab.poll("b1").unwrap(), said);
     assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+    lab.assert_nothing_left();
+}
+
+/// An operator gives a service to another driver while an instance of it lives: that driver's plan is none for it.
+#[test]
+fn an_instance_whose_service_has_another_driver_can_go() {
+    let mut lab = Lab::new("c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    lab.rewind("b1", 1);
+    let service = &mut lab.catalog.services[0];
+    service.driver = DriverKind::Dream;
+    service.plans.iter_mut().for_each(|plan| plan.settings = PlanSettings::Dream);
+    lab.start();
+    let LastOperation::Failed { description, .. } = lab.settle("b1") else {
+        panic!("no container can be made")
+    };
+    assert!(description.contains("one of dream by now"), "{description}");
+    lab.provision(order("b2", "{}")).unwrap();
+    lab.catalog.services[0].driver = DriverKind::Patroni;
+    lab.start();
+    let told = lab.broker().bind(binding("b2"));
+    assert!(matches!(told, Err(BrokerError::WrongPlan { .. })));
+    assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+    assert_eq!(lab.deprovision("b2").unwrap(), Outcome::Succeeded);
     lab.assert_nothing_left();
 }
 
