@@ -25,6 +25,13 @@ impl Response {
         Self { status, content_type, headers: Vec::new(), body: body.into(), delay: None }
     }
 
+    /// With one more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// A few words.
     #[must_use]
     pub fn text(status: u16, text: &str) -> Self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use door::Head;
+pub use door::{Head, Response};
 use serde::Serialize;
 
 use super::caller::Caller;
@@ -14,54 +14,20 @@ use crate::model::{InstanceId, OperationId};
 
 const JSON: &str = "application/json";
 
-/// What goes back.
-#[derive(Clone)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// What the body is: JSON, but for what says otherwise.
-    pub content_type: &'static str,
-    /// Headers besides those of every response.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body. It may hold a password: no `Debug`.
-    pub body: Arc<[u8]>,
-    /// Answered not before so much later.
-    pub delay: Option<Duration>,
+/// `{}` with this status.
+pub(super) fn empty(status: u16) -> Response {
+    Response::new(status, JSON, &b"{}"[..])
 }
 
-impl Response {
-    /// `{}` with this status.
-    #[must_use]
-    pub fn empty(status: u16) -> Self {
-        Self { status, content_type: JSON, headers: Vec::new(), body: Arc::from(&b"{}"[..]), delay: None }
-    }
-
-    /// A value with this status.
-    #[must_use]
-    pub fn json(status: u16, value: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(value).expect("what is answered has only texts for keys");
-        Self { status, content_type: JSON, headers: Vec::new(), body: body.into(), delay: None }
-    }
-
-    /// Bytes rendered before.
-    #[must_use]
-    pub fn rendered(status: u16, body: &Arc<[u8]>) -> Self {
-        Self { status, content_type: JSON, headers: Vec::new(), body: Arc::clone(body), delay: None }
-    }
-
-    /// With one more header.
-    #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
+/// A value with this status.
+pub(super) fn json(status: u16, value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("what is answered has only texts for keys");
+    Response::new(status, JSON, body)
 }
 
-impl From<Response> for door::Response {
-    fn from(response: Response) -> Self {
-        let Response { status, content_type, headers, body, delay } = response;
-        Self { status, content_type, headers, body, delay }
-    }
+/// JSON that was rendered before.
+pub(super) fn rendered(status: u16, body: &Arc<[u8]>) -> Response {
+    Response::new(status, JSON, Arc::clone(body))
 }
 
 /// What a request comes to.

@@ -178,7 +178,7 @@ impl Api {
                 Err(refusal) => Verdict::refuse(caller, refusal),
             },
             Ok(Found::Methods(allowed)) => {
-                Verdict::Answer(caller.mark(Response::empty(200).with("Allow", allowed)), caller)
+                Verdict::Answer(caller.mark(message::empty(200).with("Allow", allowed)), caller)
             }
             Err(refusal) => Verdict::refuse(caller, refusal),
         }

@@ -6,7 +6,7 @@ use log::{error, warn};
 use serde::Serialize;
 use storage::StoreError;
 
-use super::message::Response;
+use super::message::{self, Response};
 use crate::broker::BrokerError;
 use crate::model::Role;
 
@@ -177,9 +177,9 @@ impl From<Refusal> for Response {
             refusal;
         let response = match error {
             Some(error) => {
-                Response::json(status, &Body { error, description, instance_usable, update_repeatable })
+                message::json(status, &Body { error, description, instance_usable, update_repeatable })
             }
-            None => Response::empty(status),
+            None => message::empty(status),
         };
         Self { headers, delay, ..response }
     }

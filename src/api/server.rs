@@ -199,12 +199,12 @@ impl Handler for Front {
         let response = Response::from(refusal);
         let Some(head) = head else {
             info!("a request that could not be read: {}", response.status);
-            return response.into();
+            return response;
         };
         let caller = Caller::of(head);
         let response = caller.mark(response);
         note(&self.metrics, head, &caller, response.status, "");
-        response.into()
+        response
     }
 }
 
@@ -217,7 +217,7 @@ impl Front {
             }
             Verdict::Answer(response, caller) => {
                 note(&self.metrics, head, &caller, response.status, "");
-                door::Verdict::Answer(response.into())
+                door::Verdict::Answer(response)
             }
             Verdict::Ask => door::Verdict::Ask,
         }
@@ -244,7 +244,7 @@ impl Waiter {
     /// A sender that has gone is no failure.
     fn send(self, response: Response) {
         let status = response.status;
-        let outcome = if self.reply.send(response.into()) { "" } else { ", but its sender has gone" };
+        let outcome = if self.reply.send(response) { "" } else { ", but its sender has gone" };
         note(&self.metrics, &self.head, &self.caller, status, outcome);
     }
 }

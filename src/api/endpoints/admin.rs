@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::unknown_if_gone;
 use crate::api::Api;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::broker::{CellView, InstanceView};
@@ -22,16 +22,16 @@ struct Cells {
 
 /// `GET /admin/service_instances`.
 pub(in crate::api) fn instances(api: &Api, _: &Call, _: &[u8]) -> Result<Answer, Refusal> {
-    Ok(Answer::Now(Response::json(200, &Instances { service_instances: api.orders.instances()? })))
+    Ok(Answer::Now(message::json(200, &Instances { service_instances: api.orders.instances()? })))
 }
 
 /// `GET /admin/service_instances/:instance_id`.
 pub(in crate::api) fn instance(api: &Api, call: &Call, _: &[u8]) -> Result<Answer, Refusal> {
     let view = api.orders.instance(&call.instance()).map_err(unknown_if_gone)?;
-    Ok(Answer::Now(Response::json(200, &view)))
+    Ok(Answer::Now(message::json(200, &view)))
 }
 
 /// `GET /admin/cells`.
 pub(in crate::api) fn cells(api: &Api, _: &Call, _: &[u8]) -> Result<Answer, Refusal> {
-    Ok(Answer::Now(Response::json(200, &Cells { cells: api.orders.cells()? })))
+    Ok(Answer::Now(message::json(200, &Cells { cells: api.orders.cells()? })))
 }

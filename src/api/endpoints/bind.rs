@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{running, unknown_if_gone};
 use crate::api::Api;
 use crate::api::body::Body;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer, Response};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::api::timestamp;
@@ -57,7 +57,7 @@ impl<'a> BindingBody<'a> {
 
 /// An answer that nobody on the way may keep.
 pub(super) fn secret(status: u16, body: &BindingBody<'_>) -> Response {
-    Response::json(status, body).with("Cache-Control", "no-store")
+    message::json(status, body).with("Cache-Control", "no-store")
 }
 
 pub(in crate::api) fn put(api: &Api, call: &Call, body: &[u8]) -> Result<Answer, Refusal> {

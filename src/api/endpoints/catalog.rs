@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::api::Api;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::model::{Catalog, Plan, Service};
@@ -126,8 +126,7 @@ struct MaintenanceBody<'a> {
 pub(in crate::api) fn get(api: &Api, call: &Call, _: &[u8]) -> Result<Answer, Refusal> {
     let Rendered { body, etag } = &api.catalog;
     let known = call.if_none_match.as_ref().is_some_and(|header| api.catalog.is_known(header));
-    let response =
-        if known { Response::rendered(304, &Arc::default()) } else { Response::rendered(200, body) };
+    let response = if known { message::rendered(304, &Arc::default()) } else { message::rendered(200, body) };
     Ok(Answer::Now(response.with("ETag", etag.clone())))
 }
 

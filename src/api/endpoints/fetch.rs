@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::unknown_if_gone;
 use crate::api::Api;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::broker::{FetchRequest, Fetched};
@@ -41,5 +41,5 @@ pub(in crate::api) fn get(api: &Api, call: &Call, _: &[u8]) -> Result<Answer, Re
         maintenance_info: maintenance_version.as_deref().map(|version| MaintenanceInfo { version }),
         metadata: metadata.as_ref(),
     };
-    Ok(Answer::Now(Response::json(200, &body)))
+    Ok(Answer::Now(message::json(200, &body)))
 }

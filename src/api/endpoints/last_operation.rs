@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::api::Api;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer};
 use crate::api::refusal::{Refusal, retry_after};
 use crate::api::routes::Call;
 use crate::broker::{LastOperation, PollRequest};
@@ -56,7 +56,7 @@ fn poll(api: &Api, call: &Call, binding: Option<BindingId>) -> Result<Answer, Re
             }
         }
     }
-    let response = Response::json(200, &body);
+    let response = message::json(200, &body);
     Ok(Answer::Now(match wait {
         Some(wait) => response.with("Retry-After", retry_after(wait)),
         None => response,

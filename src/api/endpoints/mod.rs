@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Api;
-use super::message::{Answer, Parked, Response};
+use super::message::{self, Answer, Parked, Response};
 use super::refusal::Refusal;
 use super::routes::Call;
 use super::seats::Seat;
@@ -41,7 +41,7 @@ fn order(
     let seat: Option<Seat> =
         if accepts_incomplete { None } else { Some(api.seats.take().ok_or(BrokerError::Busy)?) };
     let (operation, soon) = match place()? {
-        Accepted::Already => return Ok(Answer::Now(Response::empty(200))),
+        Accepted::Already => return Ok(Answer::Now(message::empty(200))),
         Accepted::Running { operation, soon } => (operation, soon),
     };
     let later = running(&operation);
@@ -56,7 +56,7 @@ fn order(
         instance: call.instance(),
         operation,
         patience,
-        success: Response::empty(done),
+        success: message::empty(done),
         later,
         caller: call.caller.clone(),
         seat,
@@ -65,7 +65,7 @@ fn order(
 
 /// It goes on; to be polled by this id.
 fn running(operation: &OperationId) -> Response {
-    Response::json(202, &json!({"operation": operation}))
+    message::json(202, &json!({"operation": operation}))
 }
 
 /// What has gone is unknown to whoever does not delete it: 410 is for those alone who delete, or poll a deletion.

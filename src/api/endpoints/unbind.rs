@@ -5,7 +5,7 @@ use log::error;
 
 use super::running;
 use crate::api::Api;
-use crate::api::message::{Answer, Response};
+use crate::api::message::{self, Answer};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::broker::{BrokerError, UnbindRequest, Unbound};
@@ -15,7 +15,7 @@ pub(in crate::api) fn delete(api: &Api, call: &Call, _: &[u8]) -> Result<Answer,
     let (service, plan) = call.believed()?;
     let (instance, binding) = (call.instance(), call.binding());
     match api.orders.unbind(UnbindRequest { instance, binding, service, plan, accepts_incomplete })? {
-        Unbound::Now => Ok(Answer::Now(Response::empty(200))),
+        Unbound::Now => Ok(Answer::Now(message::empty(200))),
         Unbound::Running { operation } if accepts_incomplete => Ok(Answer::Now(running(&operation))),
         Unbound::Running { operation } => {
             error!("operation {operation} was begun for a sender who does not poll");
