@@ -22,6 +22,7 @@ mod connection;
 mod ending;
 mod event_loop;
 mod exchange;
+mod failures;
 mod framing;
 mod gauges;
 mod handler;
@@ -40,6 +41,7 @@ mod transport;
 mod turn;
 mod workers;
 
+pub use failures::{Charge, FailureLimits, Failures};
 pub use framing::{Decoded, Decoder, Framing};
 pub use gauges::Gauges;
 pub use handler::{Call, Handler, Trouble, Verdict};

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::handler::Trouble;
 use crate::mailbox::{Key, Mailbox, Message};
@@ -115,6 +116,25 @@ impl Stream {
         taken
     }
 
+    /// Waits until nothing of what has been pushed is held back any more: the next push is then never the one too much.
+    /// False where nobody reads any more, or the reader has not taken enough within `patience`.
+    #[must_use]
+    pub fn wait_for_room(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            if self.address.sender.has(GONE) {
+                return false;
+            }
+            // A connection that ends tells nobody: it is looked at in between.
+            let slice = until.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
+            match self.buffer.wait_until_taken(slice) {
+                Some(room) => return room,
+                None if Instant::now() >= until => return false,
+                None => {}
+            }
+        }
+    }
+
     /// All of the body has been pushed.
     pub fn end(self) {
         self.buffer.set(Close::Ended);
@@ -138,6 +158,9 @@ impl Drop for Stream {
     }
 }
 
+/// How often a stream that waits for its reader looks whether there still is one.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// How a stream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
@@ -150,6 +173,7 @@ pub(crate) enum Close {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     inner: Mutex<Pieces>,
+    taken: Condvar,
     max_bytes: usize,
 }
 
@@ -163,12 +187,12 @@ struct Pieces {
 impl Buffer {
     fn new(max_bytes: usize) -> Self {
         let pieces = Pieces { waiting: VecDeque::new(), bytes: 0, close: Close::Open };
-        Self { inner: Mutex::new(pieces), max_bytes }
+        Self { inner: Mutex::new(pieces), taken: Condvar::new(), max_bytes }
     }
 
     /// Whether the event thread has to be told, and whether the piece was taken.
     fn push(&self, bytes: Arc<[u8]>) -> (bool, bool) {
-        let mut pieces = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pieces = self.lock();
         if pieces.close != Close::Open {
             return (false, false);
         }
@@ -187,7 +211,7 @@ impl Buffer {
 
     /// The first word counts.
     fn set(&self, close: Close) {
-        let mut pieces = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pieces = self.lock();
         if pieces.close == Close::Open {
             pieces.close = close;
         }
@@ -195,8 +219,24 @@ impl Buffer {
 
     /// What has been pushed since the last call, and whether more may come.
     pub(crate) fn take(&self) -> (VecDeque<Arc<[u8]>>, Close) {
-        let mut pieces = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        pieces.bytes = 0;
+        let mut pieces = self.lock();
+        if pieces.bytes > 0 {
+            pieces.bytes = 0;
+            self.taken.notify_all();
+        }
         (std::mem::take(&mut pieces.waiting), pieces.close)
+    }
+
+    /// Whether there is room; nothing where that has not come about within `patience`.
+    fn wait_until_taken(&self, patience: Duration) -> Option<bool> {
+        let held = |pieces: &mut Pieces| pieces.bytes > 0 && pieces.close == Close::Open;
+        let waited = self.taken.wait_timeout_while(self.lock(), patience, held);
+        let (pieces, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if pieces.close == Close::Open { (pieces.bytes == 0).then_some(true) } else { Some(false) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pieces> {
+        // A piece is pushed as a whole, so that a panic elsewhere leaves nothing half done here.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -124,3 +124,36 @@ fn thousands_of_streams_need_no_thread_each() {
     streams.into_iter().for_each(Stream::end);
     clients.iter_mut().for_each(|client| assert_eq!(client.chunk(), b""));
 }
+
+/// Far more than may be held back, for one who reads; and one who does not is given up by who waits for him.
+#[test]
+fn who_waits_for_room_is_not_cut_off() {
+    const PIECES: usize = 400;
+    let stage = Stage::new(|limits| limits.max_stream_bytes = 64 << 10);
+    let mut client = stage.client();
+    client.ask("/park");
+    let stream = stage.parked().reply.stream(head());
+    client.head();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..PIECES {
+            assert!(stream.wait_for_room(Duration::from_secs(30)) && stream.push(vec![b'x'; 60_000]));
+        }
+        stream.end();
+    });
+    for _ in 0..PIECES {
+        assert_eq!(client.chunk().len(), 60_000);
+    }
+    assert_eq!(client.chunk(), b"");
+    writer.join().unwrap();
+
+    let mut sleeper = stage.client();
+    sleeper.ask("/park");
+    let stream = stage.parked().reply.stream(head());
+    while stream.wait_for_room(Duration::from_millis(300)) {
+        assert!(stream.push(vec![b'x'; 60_000]));
+    }
+    assert!(!stream.reader_has_gone());
+    drop(sleeper);
+    eventually("its end is seen", || stream.reader_has_gone());
+    assert!(!stream.wait_for_room(Duration::from_secs(30)));
+}

@@ -3,27 +3,26 @@
 //!
 //! - `basic`: what a header claims.
 //! - `verify`: argon2, at most two at a time.
-//! - `failures`: who guesses is slowed.
+//! - `door::Failures`: who guesses is slowed.
 //!
 //! Passwords are compared as keyed hashes (BLAKE2s with a key of this process), all of them, whoever is meant: how long
 //! that takes says nothing of where, or in what length, a guess differs. A password of which only an argon2 hash is
 //! known is remembered so once it was verified; there is one for each such user, and so never more than users.
 
 mod basic;
-mod failures;
 mod verify;
 
-pub use failures::FailureLimits;
+pub use door::FailureLimits;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use blake2::Blake2sMac256;
 use blake2::digest::{FixedOutput, KeyInit, Update};
+use door::{Charge, Failures};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use self::basic::Guess;
-use self::failures::{Charge, Failures};
 use self::verify::{Crowded, Verifier};
 use super::message::Head;
 use crate::model::{Password, Role, User};

@@ -1,5 +1,5 @@
 //! Who guesses is slowed, and nobody else: each address may fail so often, and is then answered later and later, until
-//! it is not listened to any more.
+//! it is not listened to any more. Who fails, and what he is told, is the handlers' business.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -28,7 +28,7 @@ impl Default for FailureLimits {
 
 /// What a failure costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charge {
+pub enum Charge {
     /// Its answer is delayed by this.
     Delay(Duration),
     /// Too much is owed already; try again after this.
@@ -37,7 +37,8 @@ pub(super) enum Charge {
 
 /// What addresses owe. Each failure is `every` of a second's worth, and an address is even again at the time that is
 /// kept for it: `burst` of them ahead of now is free.
-pub(super) struct Failures {
+#[derive(Debug)]
+pub struct Failures {
     limits: FailureLimits,
     even_at: HashMap<IpAddr, Instant>,
     /// The same, by time.
@@ -45,18 +46,21 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    pub(super) fn new(limits: FailureLimits) -> Self {
+    /// Nobody owes anything yet.
+    #[must_use]
+    pub fn new(limits: FailureLimits) -> Self {
         Self { limits, even_at: HashMap::new(), order: BTreeSet::new() }
     }
 
     /// Whether the address owes too much to be listened to, and until when.
-    pub(super) fn refused(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    #[must_use]
+    pub fn refused(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let even_at = self.even_at.get(&prefix(address))?;
         self.over(*even_at + self.limits.every, now)
     }
 
     /// Charges one failure; one that is too many is not charged, so that it can be tried again when it is told.
-    pub(super) fn charge(&mut self, address: IpAddr, now: Instant) -> Charge {
+    pub fn charge(&mut self, address: IpAddr, now: Instant) -> Charge {
         let address = prefix(address);
         let before = self.even_at.get(&address).copied();
         let even_at = before.map_or(now, |at| at.max(now)) + self.limits.every;
@@ -68,7 +72,7 @@ impl Failures {
     }
 
     /// Takes one charge back: it was no failure.
-    pub(super) fn refund(&mut self, address: IpAddr) {
+    pub fn refund(&mut self, address: IpAddr) {
         let address = prefix(address);
         let before = self.even_at.get(&address).copied();
         self.set(address, before.and_then(|at| at.checked_sub(self.limits.every)));
