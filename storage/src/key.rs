@@ -59,6 +59,16 @@ impl Key {
         Self::parse(&format!("{}/{segment}", self.0.trim_end_matches('/')))
     }
 
+    /// This key with one more segment, which is one of a key already.
+    pub(crate) fn below(&self, segment: &str) -> Self {
+        let base = self.0.trim_end_matches('/');
+        let mut path = String::with_capacity(base.len() + 1 + segment.len());
+        path.push_str(base);
+        path.push('/');
+        path.push_str(segment);
+        Self(path)
+    }
+
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -35,7 +35,8 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Conflict`] if the expectation did not hold; [`StoreError::OutcomeUnknown`] if the request was
     /// sent and its answer lost: it is never sent again by the engine; [`StoreError::Corrupt`] if the engine can never
-    /// hold it, such as a value above [`MAX_VALUE_BYTES`].
+    /// hold it, such as a value above [`MAX_VALUE_BYTES`], or where it speaks etcd's v2 API (embedded, etcd v2) a key
+    /// with a segment that begins with `_`, which that hides.
     fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError>;
 
     /// Runs the entry's TTL anew without changing its value, waking watchers or making a new lease. `held` is the
@@ -180,6 +181,15 @@ pub(crate) fn check_value(key: &Key, value: &[u8]) -> Result<(), StoreError> {
         "the value for {key} is of {} bytes, and no engine is given more than {MAX_VALUE_BYTES}",
         value.len()
     );
+    Err(StoreError::Corrupt { reason })
+}
+
+/// Refuses a key that etcd's v2 API would show to nobody who lists or watches.
+pub(crate) fn check_shown(key: &Key) -> Result<(), StoreError> {
+    if !key.segments().any(|segment| segment.starts_with('_')) {
+        return Ok(());
+    }
+    let reason = format!("etcd v2 hides {key}, for a part of it begins with '_'");
     Err(StoreError::Corrupt { reason })
 }
 

@@ -2,12 +2,14 @@
 //! it is written, so that a refused change leaves nothing behind and its neighbours in the batch are not hurt.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use redb::{ReadableTable, StorageError, Table};
 
 use super::change::{Action, Change, Condition, Content, Event, Node, Refusal, Scope};
 use super::expiry::{self, Deadlines};
+use super::numbers::{Kind, Numbers, Sums};
 use super::record::{Record, under};
 use crate::Key;
 
@@ -35,6 +37,8 @@ type Outcome<T = Event> = Result<Result<T, Refusal>, Trouble>;
 /// The changes of one write transaction so far.
 pub(super) struct Batch<'txn, 'd> {
     nodes: Table<'txn, &'static str, &'static [u8]>,
+    /// What the rows of the file add up to.
+    pub sums: Sums,
     deadlines: &'d Deadlines,
     now: Instant,
     /// The index of the last change.
@@ -43,6 +47,8 @@ pub(super) struct Batch<'txn, 'd> {
     pub dirty: bool,
     /// What watchers will be told.
     pub events: Vec<Event>,
+    /// The nodes that were written or, with `None`, removed with everything under them: in order.
+    pub written: Vec<(Key, Option<Record>)>,
     /// The deadlines that were set or, with `None`, taken away.
     pub pending: HashMap<Key, Option<Instant>>,
 }
@@ -60,11 +66,13 @@ macro_rules! accept {
 impl<'txn, 'd> Batch<'txn, 'd> {
     pub(super) fn new(
         nodes: Table<'txn, &'static str, &'static [u8]>,
+        numbers: &Numbers,
         deadlines: &'d Deadlines,
         now: Instant,
-        index: u64,
     ) -> Self {
-        Self { nodes, deadlines, now, index, dirty: false, events: Vec::new(), pending: HashMap::new() }
+        let Numbers { index, sums, .. } = *numbers;
+        let (events, written, pending) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { nodes, sums, deadlines, now, index, dirty: false, events, written, pending }
     }
 
     /// Applies one change, or refuses it and leaves everything as it was.
@@ -129,28 +137,38 @@ impl<'txn, 'd> Batch<'txn, 'd> {
         self.pending.insert(key.clone(), ttl.map(|ttl| expiry::deadline(self.now, ttl)));
         record.modified = index;
         let node = self.node(key, record);
-        Ok(Ok(self.record_event(action, node, previous)))
+        Ok(Ok(self.record_event(action, node, previous, false)))
     }
 
     fn refresh(&mut self, key: Key, ttl: u64, only_if: &Condition) -> Outcome {
-        let mut record = accept!(self.find(&key)?);
-        let action = accept!(check_put(Some(&record), &Content::Directory, only_if).or_else(|refusal| {
-            // Without a comparison a refresh may touch a directory, which a put may not replace.
-            if only_if.compares() || only_if.exists == Some(false) { Err(refusal) } else { Ok(Action::Set) }
-        }));
-        let previous = self.node(key.clone(), record.clone());
-        if record.ttl != Some(ttl) {
-            record.ttl = Some(ttl);
-            self.write(&key, &record)?;
+        if key == Key::root() {
+            return Ok(Err(Refusal::RootIsReadOnly));
         }
+        let mut record = accept!(self.find(&key)?);
+        // What is written is what is there, so that nothing but where it stands can be wrong.
+        let nothing_new = Content::File(Arc::default());
+        let action = accept!(check_put(Some(&record), &nothing_new, only_if));
+        let previous = self.node(key.clone(), record.clone());
+        let index = self.index + 1;
+        if action == Action::Set {
+            record.created = index;
+        }
+        // As with a put, a directory keeps its index.
+        if !record.is_dir() {
+            record.modified = index;
+        }
+        record.ttl = Some(ttl);
+        self.write(&key, &record)?;
         self.pending.insert(key.clone(), Some(expiry::deadline(self.now, ttl)));
+        record.modified = index;
         let node = self.node(key, record);
-        Ok(Ok(Event { action, index: node.modified, node, previous: Some(previous) }))
+        Ok(Ok(self.record_event(action, node, Some(previous), true)))
     }
 
     fn delete(&mut self, key: Key, scope: Scope, only_if: &Condition) -> Outcome {
         if key == Key::root() {
-            return Ok(Err(Refusal::RootIsReadOnly));
+            let refusal = if only_if.compares() { Refusal::NotAFile } else { Refusal::RootIsReadOnly };
+            return Ok(Err(refusal));
         }
         let record = accept!(self.find(&key)?);
         if only_if.compares() {
@@ -177,19 +195,22 @@ impl<'txn, 'd> Batch<'txn, 'd> {
             }
         }
         let previous = self.node(key.clone(), record.clone());
+        self.written.push((key.clone(), None));
         for key in doomed {
-            self.nodes.remove(key.as_str())?;
+            if let Some(old) = self.nodes.remove(key.as_str())? {
+                self.sums.remove(Kind::Node, key.as_str(), old.value());
+            }
             self.pending.insert(key, None);
         }
         let mut node = self.node(key, Record { modified: self.index + 1, ttl: None, ..record });
         node.value = None;
-        Ok(self.record_event(action, node, Some(previous)))
+        Ok(self.record_event(action, node, Some(previous), false))
     }
 
-    fn record_event(&mut self, action: Action, node: Node, previous: Option<Node>) -> Event {
+    fn record_event(&mut self, action: Action, node: Node, previous: Option<Node>, refresh: bool) -> Event {
         self.index += 1;
         self.dirty = true;
-        let event = Event { action, index: self.index, node, previous };
+        let event = Event { action, index: self.index, at: self.now, node, previous, refresh };
         self.events.push(event.clone());
         event
     }
@@ -239,7 +260,12 @@ impl<'txn, 'd> Batch<'txn, 'd> {
 
     fn write(&mut self, key: &Key, record: &Record) -> Result<(), Trouble> {
         self.dirty = true;
-        self.nodes.insert(key.as_str(), record.encode().as_slice())?;
+        let row = record.encode();
+        self.sums.add(Kind::Node, key.as_str(), &row);
+        if let Some(old) = self.nodes.insert(key.as_str(), row.as_slice())? {
+            self.sums.remove(Kind::Node, key.as_str(), old.value());
+        }
+        self.written.push((key.clone(), Some(record.clone())));
         Ok(())
     }
 
@@ -261,6 +287,7 @@ fn check_put(found: Option<&Record>, content: &Content, only_if: &Condition) -> 
         (None, Some(false)) => Ok(Action::Create),
         (Some(record), _) if only_if.compares() => compare(record, only_if).map(|()| Action::CompareAndSwap),
         (Some(record), Some(true)) => match content {
+            _ if record.is_dir() && only_if.files_only => Err(Refusal::NotAFile),
             Content::File(value) if record.is_dir() && !value.is_empty() => Err(Refusal::NotAFile),
             _ => Ok(Action::Update),
         },
@@ -269,15 +296,15 @@ fn check_put(found: Option<&Record>, content: &Content, only_if: &Condition) -> 
     }
 }
 
-/// Compares in etcd's order, and says what was found in etcd's manner but for the values: they may be passwords.
+/// Compares in etcd's order, and says what was found in etcd's words.
 fn compare(record: &Record, only_if: &Condition) -> Result<(), Refusal> {
     let Some(value) = &record.value else { return Err(Refusal::NotAFile) };
     let mut found = Vec::new();
-    if only_if.value.as_ref().is_some_and(|expected| expected != value) {
-        found.push("[another value]".to_owned());
+    if let Some(expected) = only_if.value.as_ref().filter(|expected| ***expected != **value) {
+        found.push([b"[", &**expected, b" != ", value, b"]"].concat());
     }
     if let Some(expected) = only_if.index.filter(|expected| *expected != record.modified) {
-        found.push(format!("[{expected} != {}]", record.modified));
+        found.push(format!("[{expected} != {}]", record.modified).into_bytes());
     }
-    if found.is_empty() { Ok(()) } else { Err(Refusal::CompareFailed { found: found.join(" ") }) }
+    if found.is_empty() { Ok(()) } else { Err(Refusal::CompareFailed { found: found.join(&b' ') }) }
 }

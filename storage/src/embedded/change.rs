@@ -2,6 +2,7 @@
 //!
 //! The vocabulary is that of etcd's v2 API, because Patroni speaks it; the [`crate::Store`] trait maps onto it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::Key;
@@ -29,7 +30,7 @@ pub(super) enum Change {
         /// As in `Put`.
         ttl: Option<u64>,
     },
-    /// Runs the TTL anew, leaving value and index as they are and waking nobody.
+    /// Runs the TTL anew, leaving the value as it is: a change like others, but one that wakes nobody.
     Refresh {
         /// Which entry.
         key: Key,
@@ -49,10 +50,37 @@ pub(super) enum Change {
     },
 }
 
+impl Change {
+    /// What it holds beside itself.
+    pub(super) fn bytes(&self) -> usize {
+        let only_if = match self {
+            Self::Put { only_if, .. } | Self::Refresh { only_if, .. } | Self::Delete { only_if, .. } => {
+                Some(only_if)
+            }
+            Self::Append { .. } => None,
+        };
+        let content = match self {
+            Self::Put { content: Content::File(value), .. }
+            | Self::Append { content: Content::File(value), .. } => value.len(),
+            _ => 0,
+        };
+        let compared = only_if.and_then(|only_if| only_if.value.as_ref()).map_or(0, Vec::len);
+        self.key().as_str().len() + content + compared
+    }
+
+    /// The key that it names: of an appended one, its parent.
+    pub(super) fn key(&self) -> &Key {
+        match self {
+            Self::Put { key, .. } | Self::Refresh { key, .. } | Self::Delete { key, .. } => key,
+            Self::Append { parent, .. } => parent,
+        }
+    }
+}
+
 /// What a put writes.
 pub(super) enum Content {
     /// A file with these bytes.
-    File(Vec<u8>),
+    File(Arc<[u8]>),
     /// A directory. What is in it stays, if it is there already.
     Directory,
 }
@@ -77,6 +105,8 @@ pub(super) struct Condition {
     pub index: Option<u64>,
     /// The bytes that must be there.
     pub value: Option<Vec<u8>>,
+    /// Whether a directory that is there is not to be touched: its TTL is that of everything in it.
+    pub files_only: bool,
 }
 
 impl Condition {
@@ -90,12 +120,16 @@ impl Condition {
 pub(super) struct Event {
     /// What was done.
     pub action: Action,
-    /// The index of the change; for a refresh, the index that the entry has kept.
+    /// The index of the change.
     pub index: u64,
+    /// When it was made.
+    pub at: Instant,
     /// What is there now; of something deleted, what it was without its value.
     pub node: Node,
     /// What was there before.
     pub previous: Option<Node>,
+    /// Whether only a TTL began anew, of which watchers are not told.
+    pub refresh: bool,
 }
 
 impl Event {
@@ -103,8 +137,9 @@ impl Event {
     /// at or above it went as a whole.
     pub(super) fn concerns(&self, prefix: &Key) -> bool {
         let removes_tree = self.node.is_dir && self.action.removes();
-        self.node.key.is_under(prefix)
-            || (removes_tree && (self.node.key == *prefix || prefix.is_under(&self.node.key)))
+        let concerns = self.node.key.is_under(prefix)
+            || (removes_tree && (self.node.key == *prefix || prefix.is_under(&self.node.key)));
+        concerns && !self.refresh
     }
 }
 
@@ -132,7 +167,7 @@ pub(super) struct Node {
     pub key: Key,
     pub is_dir: bool,
     /// A file's bytes; `None` for directories and for what was deleted.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Arc<[u8]>>,
     pub created: u64,
     pub modified: u64,
     /// When its TTL runs out.
@@ -144,8 +179,9 @@ pub(super) struct Node {
 pub(super) enum Refusal {
     /// Nothing is there; `at` is the first part of the path that is missing.
     NotFound { at: String },
-    /// What is there is not what was expected; `found` says so in etcd's manner, without naming values.
-    CompareFailed { found: String },
+    /// What is there is not what was expected; `found` says so in etcd's manner, values and all: whoever may write
+    /// something may read it.
+    CompareFailed { found: Vec<u8> },
     /// A directory is there.
     NotAFile,
     /// `at`, a part of the path, is a file.
@@ -188,6 +224,8 @@ impl std::fmt::Debug for Node {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::{Action, Event, Node};
     use crate::Key;
 
@@ -196,7 +234,8 @@ mod tests {
         let check = |action, key: &str, is_dir, prefix: &str, expected| {
             let key = Key::parse(key).unwrap();
             let node = Node { key, is_dir, value: None, created: 1, modified: 1, expires: None };
-            let event = Event { action, index: 1, node, previous: None };
+            let at = Instant::now();
+            let event = Event { action, index: 1, at, node, previous: None, refresh: false };
             assert_eq!(event.concerns(&Key::parse(prefix).unwrap()), expected, "{event:?} for {prefix}");
         };
         check(Action::Set, "/b1/x", false, "/b1", true);

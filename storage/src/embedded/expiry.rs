@@ -2,6 +2,7 @@
 //! its key because the store was down. The writer alone changes it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Key;
@@ -12,7 +13,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The moments at which entries run out, by key and in order.
 #[derive(Default)]
 pub(super) struct Deadlines {
-    by_key: HashMap<Key, Instant>,
+    /// Whoever holds it has it as it was.
+    by_key: Arc<HashMap<Key, Instant>>,
     in_order: BTreeSet<(Instant, Key)>,
 }
 
@@ -21,13 +23,19 @@ impl Deadlines {
         self.by_key.get(key).copied()
     }
 
+    /// All of them as they are now. What is set while that is held costs a copy.
+    pub(super) fn by_key(&self) -> &Arc<HashMap<Key, Instant>> {
+        &self.by_key
+    }
+
     /// Sets or, with `None`, takes away the deadline of `key`.
     pub(super) fn set(&mut self, key: Key, deadline: Option<Instant>) {
-        if let Some(old) = self.by_key.remove(&key) {
+        let by_key = Arc::make_mut(&mut self.by_key);
+        if let Some(old) = by_key.remove(&key) {
             self.in_order.remove(&(old, key.clone()));
         }
         if let Some(new) = deadline {
-            self.by_key.insert(key.clone(), new);
+            by_key.insert(key.clone(), new);
             self.in_order.insert((new, key));
         }
     }

@@ -1,11 +1,15 @@
 //! The open file, which can be opened again. After one failed write redb refuses every call until then, so that a full
 //! disk would outlast the lack of space.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 
+use super::compaction;
+use super::content::Content;
 use super::file::{OpenError, Opened};
+use super::mark::Mark;
+use super::numbers::Numbers;
 use super::read::unavailable;
 use super::unavailable as closed;
 use crate::StoreError;
@@ -19,6 +23,10 @@ pub(super) type Probe = Box<dyn Fn() -> Result<(), OpenError> + Send + Sync>;
 pub(super) struct Handle {
     /// None while opening it again has failed.
     database: RwLock<Option<Database>>,
+    /// The file by itself, for its size; none for a store in memory.
+    base: Mutex<Option<Arc<dyn StorageBackend>>>,
+    /// None for a store in memory.
+    mark: Option<Mark>,
     probe: Probe,
     reopen: Reopen,
 }
@@ -28,7 +36,24 @@ pub(super) struct Open<'a>(RwLockReadGuard<'a, Option<Database>>);
 
 impl Handle {
     pub(super) fn new(database: Database, probe: Probe, reopen: Reopen) -> Self {
-        Self { database: RwLock::new(Some(database)), probe, reopen }
+        Self { database: RwLock::new(Some(database)), base: Mutex::default(), mark: None, probe, reopen }
+    }
+
+    /// Knows the file by itself besides.
+    pub(super) fn over(self, base: Option<Arc<dyn StorageBackend>>) -> Self {
+        Self { base: Mutex::new(base), ..self }
+    }
+
+    /// Keeps `mark` up to date besides.
+    pub(super) fn marking(self, mark: Mark) -> Self {
+        Self { mark: Some(mark), ..self }
+    }
+
+    /// Notes that a commit with these numbers is safe on the disk.
+    pub(super) fn note(&self, numbers: &Numbers) {
+        if let Some(mark) = &self.mark {
+            mark.note(numbers);
+        }
     }
 
     /// Whoever holds the answer keeps the file from being opened again.
@@ -36,16 +61,53 @@ impl Handle {
         Open(self.database.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Closes the file and opens it again; gives the index that it is at. Where there is no use in it the file stays
+    /// Closes the file and opens it again; gives what is in it. Where there is no use in it the file stays
     /// as it is, so that what can be read still is.
-    pub(super) fn open_again(&self) -> Result<u64, OpenError> {
+    pub(super) fn open_again(&self) -> Result<Content, OpenError> {
         (self.probe)()?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // The file's lock goes with it.
         drop(database.take());
+        // Also where redb could not close it.
+        self.base.lock().unwrap_or_else(PoisonError::into_inner).take();
         let opened = (self.reopen)()?;
         *database = Some(opened.database);
-        Ok(opened.index)
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = opened.base;
+        Ok(opened.content)
+    }
+
+    /// Gives room back, if `worthwhile` says so of the file's size and of what is used of it, and nobody is reading in
+    /// the file. Whether it did. Readers and writers wait for it; it runs to its end.
+    pub(super) fn compact_if(&self, worthwhile: impl Fn(u64, u64) -> bool) -> Result<bool, redb::Error> {
+        let Some(base) = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+            return Ok(false);
+        };
+        let mut guard = match self.database.try_write() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+        };
+        let Some(database) = guard.as_mut() else { return Ok(false) };
+        match compaction::used_of(database, &*base)? {
+            Some((len, used)) if worthwhile(len, used) => compaction::run(database, &*base),
+            _ => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// Holds the file as if it were being opened again.
+    pub(super) fn hold(&self) -> std::sync::RwLockWriteGuard<'_, Option<Database>> {
+        self.database.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compacts the file, however small it is.
+    pub(super) fn compact_any(&self) -> Result<bool, redb::Error> {
+        let base = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let (Some(database), Some(base)) = (database.as_mut(), base) else { return Ok(false) };
+        compaction::run(database, &*base)
     }
 }
 

@@ -1,15 +1,16 @@
 //! The engine for one host: a redb file that one process serves, and an etcd v2 API for everybody else.
 //!
 //! ```text
-//! Embedded ── changes ──> writer thread ── commit ──> file
-//!     │                        └── publish ──> history ──> watchers
-//!     └── reads ───────────────────────────────────────── file
+//! Embedded ── changes ──> queue ──> writer thread ── commit ──> file
+//!     │                                  └── publish ──> tree and history ──> watchers
+//!     └── reads ───────────────────────────────────────── tree
 //! ```
 //!
 //! One thread owns every write (`writer`), so that a change's expectation is checked and the change applied with
-//! nothing in between (`apply`). Reads go to the file directly (`read`). The last 1,000 changes are kept in memory
-//! for watchers (`history`), and so are the moments at which TTLs run out (`expiry`). [`http`] is the door for other
-//! processes. It knows no domain type.
+//! nothing in between (`apply`); what waits for it stands in a `queue`. All that is stored is kept in memory as well
+//! (`tree`), and reads come from there (`read`): they wait for no disk and go on when it fails. So are the last 1,000
+//! changes, for watchers (`history`), and the moments at which TTLs run out (`expiry`). Tree and history move on
+//! together, after the commit. [`http`] is the door for other processes. It knows no domain type.
 //!
 //! Directories are those of etcd v2: a put makes the missing ones, they stay when they are emptied, and they are no
 //! entries to [`Store`]. An entry cannot stand where a directory is, nor under an entry: that is
@@ -17,40 +18,66 @@
 
 mod apply;
 mod change;
+mod compaction;
+mod content;
 mod expiry;
+pub mod fetch;
 mod file;
+mod guests;
 mod handle;
 mod history;
 pub mod http;
+mod mark;
+mod name;
+mod numbers;
+mod outage;
+mod overlay;
+mod pace;
+mod password;
+pub mod permissions;
+mod queue;
 mod read;
 mod record;
+pub mod restore;
+pub mod snapshot;
+mod sound;
+#[cfg(test)]
+mod tests;
+mod tree;
+#[cfg(test)]
+mod trials;
 mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use crate::store::check_value;
+use crate::store::{check_shown, check_value};
 use crate::{
     Changed, Changes, Clock, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, SystemClock,
     Ttl,
 };
 use change::{Change, Condition, Content, Event, Refusal, Scope};
-use expiry::Deadlines;
+use content::Content as FileContent;
 pub use file::OpenError;
+pub use guests::{GUEST_PREFIX, Guests};
+use guests::{GuestBook, KnownGuest};
 use handle::Handle;
 use history::History;
-use writer::{Answer, Request, WriteFailed};
+use queue::{Queue, Refused};
+use tree::View;
+use writer::{Answer, GuestRow, Request, Then, WriteFailed};
 
 /// What this engine calls itself in errors.
 const ENGINE: &str = "embedded";
-/// How many changes may wait for the writer before their askers wait too.
-const QUEUE: usize = 1024;
+/// Why a change is refused that the writer never sees.
+const FULL: &str = "too many changes wait for the disk";
+const STOPPED: &str = "the writer has stopped";
 
 /// How a store behaves.
 #[derive(Clone)]
@@ -74,39 +101,93 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A store in this process. Dropping it stops and joins its thread; what was acknowledged is on the disk by then.
+/// A store in this process. Dropping it stops and joins its thread; what was acknowledged is on the disk by then. Where
+/// it is dropped by who is told of a change, on that very thread, the thread ends by itself.
 pub struct Embedded {
     shared: Arc<Shared>,
     timeout: Duration,
-    requests: Option<Sender<Request>>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// What the writer and the readers share.
+///
+/// Whoever holds one lock takes only those that come after it: the backups' threads, the database, the history, the view;
+/// and the guests, the API's users, the queue. While the view is held nothing is taken.
 struct Shared {
     database: Handle,
+    queue: Queue,
     cluster: u64,
     clock: Arc<dyn Clock>,
     history: History,
-    deadlines: Mutex<Deadlines>,
+    view: RwLock<View>,
+    guests: RwLock<GuestBook>,
+    /// Counts how often it has changed who may do what.
+    admissions: AtomicU64,
+    /// Why nothing can be written at present.
+    trouble: Mutex<Option<String>>,
     commits: AtomicU64,
+    /// How many entries have expired since it was opened.
+    expired: AtomicU64,
 }
 
 impl Shared {
-    fn deadlines(&self) -> MutexGuard<'_, Deadlines> {
-        // Each deadline is set as a whole, so that a panic elsewhere leaves nothing half done here.
-        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(database: Handle, content: FileContent, clock: Arc<dyn Clock>) -> Self {
+        let shared = Self {
+            database,
+            queue: Queue::default(),
+            cluster: content.numbers.cluster,
+            clock,
+            history: History::starting_at(content.numbers.index),
+            view: RwLock::default(),
+            guests: RwLock::default(),
+            trouble: Mutex::default(),
+            admissions: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+        };
+        shared.take_over(content);
+        shared
     }
 
-    /// Lets every TTL in the file run from now on, in full.
-    fn begin_ttls(&self) -> Result<(), StoreError> {
-        let (ttls, now) = (self.all_ttls()?, self.clock.now());
-        let mut begun = Deadlines::default();
+    /// Begins anew with what is in a file that was opened: every TTL runs from now on, in full. Readers have what was
+    /// there before until all of it is read. Where its index is another one, watchers read everything again.
+    fn take_over(&self, content: FileContent) {
+        let FileContent { numbers, nodes, ttls, guests } = content;
+        let now = self.clock.now();
+        let mut view = View { index: numbers.index, nodes, ..View::default() };
         for (key, ttl) in ttls {
-            begun.set(key, Some(expiry::deadline(now, ttl)));
+            view.deadlines.set(key, Some(expiry::deadline(now, ttl)));
         }
-        *self.deadlines() = begun;
-        Ok(())
+        self.replace_guests(guests);
+        self.admissions_changed();
+        // What was there before is dropped when nobody waits for it.
+        let before =
+            self.history.restart_at(numbers.index, || std::mem::replace(&mut *self.change_view(), view));
+        drop(before);
+    }
+
+    /// What there is. Held for as short a time as can be, for the writer waits for it.
+    fn view(&self) -> RwLockReadGuard<'_, View> {
+        // Each node is set as a whole, so that a panic elsewhere leaves nothing half done here.
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the writer alone.
+    fn change_view(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be written at present, if that is so.
+    fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
     }
 
     fn count_commit(&self) {
@@ -121,12 +202,12 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`]; the file is then as it was.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let opened = file::open(dir)?;
+        let (opened, mark) = file::open(dir)?;
         let (probed, reopened): (PathBuf, PathBuf) = (dir.to_owned(), dir.to_owned());
         let probe = Box::new(move || file::probe(&probed));
-        let reopen = Box::new(move || file::open(&reopened));
-        let handle = Handle::new(opened.database, probe, reopen);
-        Self::start(handle, opened.index, opened.cluster, options, dir)
+        let reopen = Box::new(move || file::open(&reopened).map(|(opened, _)| opened));
+        let handle = Handle::new(opened.database, probe, reopen).over(opened.base).marking(mark);
+        Self::start(handle, opened.content, options, dir)
     }
 
     /// A store that lives as long as this value, for tests and try-outs. It keeps the whole contract but survival.
@@ -135,38 +216,26 @@ impl Embedded {
     /// [`OpenError::Io`] if the system has no thread to give.
     pub fn in_memory(options: Options) -> Result<Self, OpenError> {
         let opened = file::in_memory()?;
-        // Memory does not fail; where it did, what was in it would be lost.
+        // Memory does not fail.
         let handle = Handle::new(opened.database, Box::new(|| Ok(())), Box::new(file::in_memory));
-        Self::start(handle, opened.index, opened.cluster, options, Path::new("(in memory)"))
+        Self::start(handle, opened.content, options, Path::new("(in memory)"))
     }
 
     fn start(
         database: Handle,
-        index: u64,
-        cluster: u64,
+        content: FileContent,
         options: Options,
         path: &Path,
     ) -> Result<Self, OpenError> {
-        let shared = Arc::new(Shared {
-            database,
-            cluster,
-            clock: options.clock,
-            history: History::starting_at(index),
-            deadlines: Mutex::default(),
-            commits: AtomicU64::new(0),
-        });
-        shared
-            .begin_ttls()
-            .map_err(|error| OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
-        let (requests, queue) = bounded(QUEUE);
-        let writer = std::thread::Builder::new()
+        let shared = Arc::new(Shared::new(database, content, options.clock));
+        let writer = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || writer::run(&shared, &queue)
+                move || writer::run(&shared)
             })
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        Ok(Self { shared, timeout: options.timeout, requests: Some(requests), writer: Some(writer) })
+        Ok(Self { shared, timeout: options.timeout, writer: Some(writer) })
     }
 
     /// How often the disk was synced for changes since the store was opened; several changes may share one.
@@ -175,34 +244,77 @@ impl Embedded {
         self.shared.commits.load(Ordering::Relaxed)
     }
 
+    /// Hands a change to the writer, and never blocks. Once the change is on the disk, or has come to nothing, `then`
+    /// is told on the writer's thread, which waits for it: it must be quick. It may drop the store.
+    ///
+    /// Refused where too much waits for the disk, but never for who has brought room for it ([`Queue::make_room`]), as
+    /// long as what waits is not of too many bytes.
+    fn submit(&self, change: Change, then: Then) {
+        let Err(refused) = self.shared.queue.push(Request::Change(change, then)) else { return };
+        let (request, reason) = match refused {
+            Refused::Full(request) => (request, FULL),
+            Refused::Closed(request) => (request, STOPPED),
+        };
+        request.fail(&WriteFailed::NothingWritten { reason: reason.to_owned() });
+    }
+
     /// Hands a change to the writer and waits for its answer.
     fn ask(&self, key: &Key, change: Change) -> Result<Result<Event, Refusal>, StoreError> {
-        let stopped = || unavailable("the writer has stopped");
-        let requests = self.requests.as_ref().ok_or_else(stopped)?;
         let (answer, answered) = bounded::<Answer>(1);
-        requests.send_timeout(Request { change, answer }, self.timeout).map_err(|error| match error {
-            SendTimeoutError::Timeout(_) => unavailable("too many changes wait for the disk"),
-            SendTimeoutError::Disconnected(_) => stopped(),
-        })?;
-        let unknown = || StoreError::OutcomeUnknown { key: key.clone() };
+        // Whoever has stopped waiting knows that the outcome is unknown.
+        self.send(Request::Change(change, Box::new(move |outcome| drop(answer.send(outcome)))))?;
+        self.outcome(key, &answered)
+    }
+
+    /// Writes the row of a guest, or removes it, and waits until that is on the disk and known.
+    fn write_guest(&self, name: &str, guest: Option<Arc<KnownGuest>>) -> Result<(), StoreError> {
+        let (answer, answered) = bounded(1);
+        let then = Box::new(move |outcome| drop(answer.send(outcome)));
+        self.send(Request::Guest(GuestRow { name: name.to_owned(), guest }, then))?;
+        self.outcome(&Key::root(), &answered)
+    }
+
+    /// Waits until the writer has dealt with everything that was handed to it before.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        // Nobody's name is empty, so that there is no such row to remove.
+        self.write_guest("", None)
+    }
+
+    fn send(&self, request: Request) -> Result<(), StoreError> {
+        self.shared.queue.push_within(request, Deadline::after(self.timeout)).map_err(|refused| match refused
+        {
+            Refused::Full(_) => unavailable(FULL),
+            Refused::Closed(_) => unavailable(STOPPED),
+        })
+    }
+
+    fn outcome<T>(&self, key: &Key, answered: &Receiver<Result<T, WriteFailed>>) -> Result<T, StoreError> {
         match answered.recv_timeout(self.timeout) {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(WriteFailed::NothingWritten { reason })) => {
-                Err(StoreError::Unavailable { engine: ENGINE, reason })
+            Ok(answer) => answer.map_err(|failure| failure.told(key)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                Err(StoreError::OutcomeUnknown { key: key.clone() })
             }
-            Ok(Err(WriteFailed::Corrupt { reason })) => Err(StoreError::Corrupt { reason }),
-            Ok(Err(WriteFailed::CommitFailed { .. }))
-            | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(unknown()),
+        }
+    }
+}
+
+impl WriteFailed {
+    /// What it means to whoever wanted to write `key`.
+    fn told(self, key: &Key) -> StoreError {
+        match self {
+            Self::NothingWritten { reason } => StoreError::Unavailable { engine: ENGINE, reason },
+            Self::Corrupt { reason } => StoreError::Corrupt { reason },
+            Self::CommitFailed { .. } => StoreError::OutcomeUnknown { key: key.clone() },
         }
     }
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.requests = None;
-        if let Some(writer) = self.writer.take()
-            && writer.join().is_err()
-        {
+        self.shared.queue.close();
+        let Some(writer) = self.writer.take() else { return };
+        // A thread cannot wait for its own end. It sees to what waits, and is gone.
+        if writer.thread().id() != thread::current().id() && writer.join().is_err() {
             log::error!("the embedded store's writer had panicked");
         }
     }
@@ -216,18 +328,19 @@ impl fmt::Debug for Embedded {
 
 impl Store for Embedded {
     fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        self.shared.get(key)
+        Ok(self.shared.get(key))
     }
 
     fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
-        self.shared.list(prefix)
+        Ok(self.shared.list(prefix))
     }
 
     fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
         check_value(key, value)?;
+        check_shown(key)?;
         let change = Change::Put {
             key: key.clone(),
-            content: Content::File(value.to_vec()),
+            content: Content::File(value.into()),
             ttl: ttl.map(Ttl::as_seconds),
             only_if: condition(expect),
         };
@@ -267,32 +380,22 @@ impl Store for Embedded {
             let Some(events) = recent.after(after.0) else {
                 return Ok(Changes { revision: Revision(current), what: Changed::Resync });
             };
+            // No listing is ahead of the history: it comes from another store.
+            if after.0 > current {
+                return Ok(Changes { revision: Revision(current), what: Changed::Resync });
+            }
             let mut keys: Vec<Key> =
                 events.filter(|event| event.concerns(prefix)).map(|event| event.node.key.clone()).collect();
-            if after.0 > current {
-                // A listing may be a moment ahead of the history; more than that, it comes from another store.
-                drop(recent);
-                let stored = self.shared.read_index()?;
-                if after.0 > stored {
-                    return Ok(Changes { revision: Revision(stored), what: Changed::Resync });
-                }
-                recent = history.look();
-                if recent.current() >= after.0 {
-                    continue;
-                }
-            }
             if !keys.is_empty() || deadline.has_passed() {
                 keys.sort();
                 keys.dedup();
-                let revision = Revision(current.max(after.0));
-                return Ok(Changes { revision, what: Changed::Keys(keys) });
+                return Ok(Changes { revision: Revision(current), what: Changed::Keys(keys) });
             }
             recent = history.wait(recent, deadline);
         }
     }
 
-    /// The file is small and in the system's memory. Only while a disk that has failed is tried again, and the file
-    /// opened anew, do readers wait.
+    /// They come from memory.
     fn reads_are_local(&self) -> bool {
         true
     }
@@ -324,121 +427,4 @@ fn refused(key: &Key, refusal: Refusal, expect: Expect) -> StoreError {
 
 fn unavailable(reason: &str) -> StoreError {
     StoreError::Unavailable { engine: ENGINE, reason: reason.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::path::{Path, PathBuf};
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use redb::StorageBackend;
-
-    use super::handle::Handle;
-    use super::{Embedded, OpenError, Options, file};
-    use crate::{Changed, Deadline, Expect, Key, Store, StoreError};
-
-    /// A disk that may be full, and that keeps what was written while it is closed.
-    #[derive(Clone, Debug, Default)]
-    struct Disk {
-        bytes: Arc<Mutex<Vec<u8>>>,
-        full: Arc<AtomicBool>,
-    }
-
-    impl Disk {
-        fn check(&self) -> io::Result<()> {
-            match self.full.load(Ordering::SeqCst) {
-                true => Err(io::ErrorKind::StorageFull.into()),
-                false => Ok(()),
-            }
-        }
-
-        fn probe(&self) -> Result<(), OpenError> {
-            self.check().map_err(|source| OpenError::Io { path: PathBuf::from("disk"), source })
-        }
-
-        fn open(&self) -> Result<file::Opened, OpenError> {
-            let database = redb::Builder::new().create_with_backend(self.clone()).unwrap();
-            file::prepare(database, Path::new("disk"))
-        }
-    }
-
-    impl StorageBackend for Disk {
-        fn len(&self) -> io::Result<u64> {
-            Ok(self.bytes.lock().unwrap().len() as u64)
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            let from = usize::try_from(offset).unwrap();
-            out.copy_from_slice(&self.bytes.lock().unwrap()[from..from + out.len()]);
-            Ok(())
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.check()?;
-            self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
-            Ok(())
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.check()
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.check()?;
-            let from = usize::try_from(offset).unwrap();
-            self.bytes.lock().unwrap()[from..from + data.len()].copy_from_slice(data);
-            Ok(())
-        }
-    }
-
-    /// The disk was full for a moment; the store refused every write from then on until its process was started anew,
-    /// with words about an earlier error instead of the disk's.
-    #[test]
-    fn a_disk_that_has_room_again_is_written_to_again() {
-        let disk = Disk::default();
-        let opened = disk.open().unwrap();
-        let (probed, reopened) = (disk.clone(), disk.clone());
-        let handle =
-            Handle::new(opened.database, Box::new(move || probed.probe()), Box::new(move || reopened.open()));
-        let store =
-            Embedded::start(handle, opened.index, opened.cluster, Options::default(), Path::new("disk"))
-                .unwrap();
-        let key = Key::parse("/a").unwrap();
-        let put = |value: &[u8]| store.put(&key, value, None, Expect::Anything);
-        let first = put(b"before").unwrap();
-        disk.full.store(true, Ordering::SeqCst);
-        let mut refused = put(b"lost").unwrap_err();
-        assert!(
-            matches!(refused, StoreError::OutcomeUnknown { .. } | StoreError::Unavailable { .. }),
-            "{refused:?}"
-        );
-        std::thread::sleep(Duration::from_millis(1100));
-        refused = put(b"lost").unwrap_err();
-        assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
-        assert!(
-            refused.to_string().contains(&io::Error::from(io::ErrorKind::StorageFull).to_string()),
-            "{refused}"
-        );
-        assert_eq!(store.get(&key).unwrap().unwrap().value, b"before", "reads go on");
-        disk.full.store(false, Ordering::SeqCst);
-        let deadline = Deadline::after(Duration::from_secs(10));
-        let second = loop {
-            match put(b"after") {
-                Ok(revision) => break revision,
-                Err(error) => assert!(!deadline.has_passed(), "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        assert!(second > first);
-        let Changed::Keys(keys) = store.watch(&Key::root(), first, deadline).unwrap().what else {
-            panic!("watchers lose nothing")
-        };
-        assert_eq!(keys, std::slice::from_ref(&key));
-        drop(store);
-        let opened = disk.open().unwrap();
-        assert_eq!(opened.index, second.0, "what was acknowledged is on the disk");
-    }
 }

@@ -1,20 +1,17 @@
 //! How a node is written in the file: a fixed head, then the value. Owns the layout; knows nothing of transactions.
 
+use std::sync::Arc;
+
 use redb::TableDefinition;
+
+use super::numbers::Row;
 
 /// Everything stored, by absolute path; directories have records of their own.
 pub(super) const NODES: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("nodes");
-/// The file's own numbers: see the constants below.
-pub(super) const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
-
-/// Which layout the file has.
-pub(super) const FORMAT: &str = "format";
-/// The layout this code reads and writes.
-pub(super) const FORMAT_VERSION: u64 = 1;
-/// The index of the last change.
-pub(super) const INDEX: &str = "index";
-/// A random number that tells this store from another one.
-pub(super) const CLUSTER: &str = "cluster";
+/// Who else may use the API, by name: see `guests`.
+pub(super) const GUESTS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("guests");
+/// The file's own numbers, which every commit writes: see `numbers`.
+pub(super) const META: TableDefinition<'static, (), Row> = TableDefinition::new("numbers");
 
 const HEAD: usize = 1 + 3 * 8;
 const NO_TTL: u64 = u64::MAX;
@@ -25,7 +22,7 @@ const DIRECTORY: u8 = b'd';
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// The bytes of a file; `None` for a directory.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Arc<[u8]>>,
     /// The index at which it was made.
     pub created: u64,
     /// The index at which it last changed.
@@ -62,7 +59,7 @@ impl Record {
             u64::from_le_bytes(word)
         };
         let value = match head[0] {
-            FILE => Some(value.to_vec()),
+            FILE => Some(value.into()),
             DIRECTORY if value.is_empty() => None,
             _ => return Err(BadRecord),
         };
@@ -79,12 +76,14 @@ pub(super) fn under(path: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{Record, under};
 
     #[test]
     fn a_record_survives_its_encoding() {
         let check = |value: Option<&[u8]>, ttl| {
-            let record = Record { value: value.map(<[u8]>::to_vec), created: 3, modified: 1 << 40, ttl };
+            let record = Record { value: value.map(Arc::from), created: 3, modified: 1 << 40, ttl };
             assert!(Record::decode(&record.encode()).unwrap() == record, "{value:?} {ttl:?}");
         };
         check(Some(b""), None);

@@ -26,7 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::remote::wire::{Failure, Method, Request, Wire};
 use crate::remote::{Credentials, InvalidReach, LONGEST_WAIT, Reach, Tls, percent_encoded};
-use crate::store::check_value;
+use crate::store::{check_shown, check_value};
 use crate::{
     Changed, Changes, ClientAccess, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl,
 };
@@ -166,10 +166,7 @@ impl Store for EtcdV2 {
                 reason: format!("the value for {key} is not UTF-8, and etcd v2 holds text only"),
             });
         };
-        if key.segments().any(|segment| segment.starts_with('_')) {
-            let reason = format!("etcd v2 hides {key}, for a part of it begins with '_'");
-            return Err(StoreError::Corrupt { reason });
-        }
+        check_shown(key)?;
         let mut form = format!("value={}", percent_encoded(value));
         if let Some(ttl) = ttl {
             form.push_str(&format!("&ttl={}", ttl.as_seconds()));

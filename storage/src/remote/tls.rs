@@ -45,7 +45,7 @@ impl Tls {
         self.config().map(drop)
     }
 
-    pub(super) fn config(&self) -> Result<TlsConfig, InvalidReach> {
+    pub(crate) fn config(&self) -> Result<TlsConfig, InvalidReach> {
         let mut config = TlsConfig::builder();
         if let Some(ca) = &self.ca {
             let authorities = certificates(ca, "the CA file")?;

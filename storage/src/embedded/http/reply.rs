@@ -1,12 +1,13 @@
-//! Answers: etcd's JSON, headers and error codes.
+//! Answers: etcd's JSON and headers.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::super::change::{Action, Event, Node, Refusal};
-use super::super::read::{Missing, Tree};
-use crate::{Clock, Key, StoreError};
+use super::super::change::{Action, Event, Node};
+use super::super::read::Tree;
+pub(super) use super::error::ApiError;
+use crate::{Clock, Key};
 
 /// An answer, whichever door it goes out of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,112 +26,45 @@ impl Reply {
         Self { status, headers, body: body.into() }
     }
 
+    /// As Go's `http.Error`.
+    pub(super) fn refusal(status: u16, body: &str) -> Self {
+        let reply = Self::text(status, format!("{body}\n"));
+        reply.with("X-Content-Type-Options", "nosniff".to_owned())
+    }
+
+    /// None but these methods, by commas.
+    pub(super) fn only(methods: &'static str) -> Self {
+        Self::refusal(405, "Method Not Allowed").with("Allow", methods.to_owned())
+    }
+
     pub(super) fn json(status: u16, body: &impl Serialize) -> Self {
-        let mut body = serde_json::to_string(body).expect("strings, numbers and lists always serialise");
-        body.push('\n');
+        let mut reply = Self::json_without_newline(status, body);
+        reply.body.push('\n');
+        reply
+    }
+
+    pub(super) fn json_without_newline(status: u16, body: &impl Serialize) -> Self {
+        let body = serde_json::to_string(body).expect("strings, numbers and lists always serialise");
         Self { status, headers: vec![("Content-Type", "application/json".to_owned())], body }
     }
+
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
 }
 
-/// An error as etcd words it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ApiError {
-    error_code: u16,
-    message: &'static str,
-    cause: String,
-    /// The store's index, or 0, as in etcd, where the request was not even understood.
-    pub(super) index: u64,
-}
-
-impl ApiError {
-    fn new(error_code: u16, message: &'static str, cause: String, index: u64) -> Self {
-        Self { error_code, message, cause, index }
+/// Bytes as JSON can hold them: each that is no text becomes a replacement character, as in Go.
+pub(super) fn as_text(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
     }
-
-    pub(super) fn invalid_field(cause: String) -> Self {
-        Self::new(209, "Invalid field", cause, 0)
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
-
-    pub(super) fn bad_index(cause: String) -> Self {
-        Self::new(203, "The given index in POST form is not a number", cause, 0)
-    }
-
-    pub(super) fn bad_ttl() -> Self {
-        Self::new(
-            202,
-            "The given TTL in POST form is not a number",
-            "invalid value for \"ttl\"".to_owned(),
-            0,
-        )
-    }
-
-    pub(super) fn empty_prev_value() -> Self {
-        Self::new(201, "PrevValue is Required in POST form", "\"prevValue\" cannot be empty".to_owned(), 0)
-    }
-
-    pub(super) fn value_on_refresh() -> Self {
-        Self::new(211, "Value provided on refresh", "A value was provided on a refresh".to_owned(), 0)
-    }
-
-    pub(super) fn refresh_without_ttl() -> Self {
-        Self::new(212, "A TTL must be provided on refresh", "No TTL value set".to_owned(), 0)
-    }
-
-    pub(super) fn unauthorized() -> Self {
-        let message = "The request requires user authentication";
-        Self::new(110, message, "Insufficient credentials".to_owned(), 0)
-    }
-
-    pub(super) fn cleared(oldest: u64, asked: u64, index: u64) -> Self {
-        let cause = format!("the requested history has been cleared [{oldest}/{asked}]");
-        Self::new(401, "The event in requested index is outdated and cleared", cause, index)
-    }
-
-    pub(super) fn refused(key: &Key, refusal: Refusal, index: u64) -> Self {
-        let at = key.to_string();
-        match refusal {
-            Refusal::NotFound { at } => Self::new(100, "Key not found", at, index),
-            Refusal::CompareFailed { found } => Self::new(101, "Compare failed", found, index),
-            Refusal::NotAFile => Self::new(102, "Not a file", at, index),
-            Refusal::NotADirectory { at } => Self::new(104, "Not a directory", at, index),
-            Refusal::Exists => Self::new(105, "Key already exists", at, index),
-            Refusal::RootIsReadOnly => Self::new(107, "Root is read only", "/".to_owned(), index),
-            Refusal::NotEmpty => Self::new(108, "Directory not empty", at, index),
-        }
-    }
-
-    pub(super) fn missing(missing: Missing, index: u64) -> Self {
-        match missing {
-            Missing::Nothing { at } => Self::new(100, "Key not found", at, index),
-            Missing::BehindFile { at } => Self::new(104, "Not a directory", at, index),
-        }
-    }
-
-    /// The store failed. Patroni tries again on this code; the cause names no file.
-    pub(super) fn store(error: &StoreError, index: u64) -> Self {
-        log::error!("the embedded store's API: {error}");
-        let cause = match error {
-            StoreError::OutcomeUnknown { .. } => "the outcome of the request is unknown",
-            _ => "the store is unavailable",
-        };
-        Self::new(300, "Raft Internal Error", cause.to_owned(), index)
-    }
-
-    fn status(&self) -> u16 {
-        match self.error_code {
-            100 => 404,
-            101 | 105 => 412,
-            102 | 108 => 403,
-            110 => 401,
-            300 => 500,
-            _ => 400,
-        }
-    }
-
-    pub(super) fn into_reply(self) -> Reply {
-        Reply::json(self.status(), &self)
-    }
+    text
 }
 
 /// The body of every success.
@@ -138,7 +72,8 @@ impl ApiError {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Body {
     action: &'static str,
-    node: NodeBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<NodeBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prev_node: Option<NodeBody>,
 }
@@ -154,8 +89,8 @@ struct NodeBody {
     dir: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    ttl: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     nodes: Vec<NodeBody>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -171,27 +106,62 @@ fn is_zero(number: &u64) -> bool {
 
 impl Body {
     pub(super) fn get(tree: Tree, clock: &dyn Clock) -> Self {
-        Self { action: "get", node: NodeBody::tree(tree, clock), prev_node: None }
+        Self { action: "get", node: Some(NodeBody::tree(tree, Moment::now(clock))), prev_node: None }
     }
 
+    /// A change, with TTLs as they were when it was made.
     pub(super) fn event(event: Event, clock: &dyn Clock) -> Self {
-        let action = match event.action {
-            Action::Set => "set",
-            Action::Create => "create",
-            Action::Update => "update",
-            Action::CompareAndSwap => "compareAndSwap",
-            Action::Delete => "delete",
-            Action::CompareAndDelete => "compareAndDelete",
-            Action::Expire => "expire",
-        };
-        let node = NodeBody::node(event.node, clock);
-        Self { action, node, prev_node: event.previous.map(|node| NodeBody::node(node, clock)) }
+        let moment = Moment { at: event.at, ..Moment::now(clock) };
+        let node = Some(NodeBody::node(event.node, moment));
+        let prev_node = event.previous.map(|node| NodeBody::node(node, moment));
+        Self { action: event.action.name(), node, prev_node }
+    }
+
+    /// That a change was made, and nothing of what was changed.
+    pub(super) fn bare(action: Action) -> Self {
+        Self { action: action.name(), node: None, prev_node: None }
+    }
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::CompareAndSwap => "compareAndSwap",
+            Self::Delete => "delete",
+            Self::CompareAndDelete => "compareAndDelete",
+            Self::Expire => "expire",
+        }
+    }
+}
+
+/// What a TTL is reckoned from.
+#[derive(Clone, Copy)]
+struct Moment {
+    /// Whose rest is told.
+    at: Instant,
+    now: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now(clock: &dyn Clock) -> Self {
+        let now = clock.now();
+        Self { at: now, now, wall: clock.wall() }
+    }
+
+    /// The date of `then`.
+    fn date(self, then: Instant) -> String {
+        let ahead = then.saturating_duration_since(self.now);
+        let behind = self.now.saturating_duration_since(then);
+        rfc3339(self.wall + ahead - behind)
     }
 }
 
 impl NodeBody {
-    fn tree(tree: Tree, clock: &dyn Clock) -> Self {
-        let is_root = tree.key == Key::root();
+    fn tree(tree: Tree, moment: Moment) -> Self {
         let mut body = Self::node(
             Node {
                 is_dir: tree.record.is_dir(),
@@ -201,24 +171,20 @@ impl NodeBody {
                 modified: tree.record.modified,
                 expires: tree.expires,
             },
-            clock,
+            moment,
         );
-        if is_root {
-            body.key.clear();
-        }
-        body.nodes = tree.children.into_iter().map(|child| Self::tree(child, clock)).collect();
+        body.nodes = tree.children.into_iter().map(|child| Self::tree(child, moment)).collect();
         body
     }
 
-    fn node(node: Node, clock: &dyn Clock) -> Self {
-        let left = node.expires.map(|at: Instant| at.saturating_duration_since(clock.now()));
+    fn node(node: Node, moment: Moment) -> Self {
+        let left = node.expires.map(|then| then.saturating_duration_since(moment.at));
         Self {
-            key: node.key.to_string(),
-            // JSON holds text only; etcd, too, shows other bytes as replacement characters.
-            value: node.value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            key: if node.key == Key::root() { String::new() } else { node.key.to_string() },
+            value: node.value.map(|bytes| as_text(&bytes)),
             dir: node.is_dir,
-            expiration: left.map(|left| rfc3339(clock.wall() + left)),
-            ttl: left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
+            expiration: node.expires.map(|then| moment.date(then)),
+            ttl: left.map_or(0, |left| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
             nodes: Vec::new(),
             modified_index: node.modified,
             created_index: node.created,
@@ -227,7 +193,7 @@ impl NodeBody {
 }
 
 /// A moment as `2026-11-21T04:47:48.872623870Z`.
-fn rfc3339(at: SystemTime) -> String {
+pub(super) fn rfc3339(at: SystemTime) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Counts from 1 March of the year 0, so that leap days come last: an era is 400 years.
