@@ -4,7 +4,7 @@
 use storage::{Expect, Key, MAX_VALUE_BYTES, StoreError};
 
 use crate::Scenario;
-use crate::bench::Bench;
+use crate::bench::{Bench, Keys};
 use crate::say::{hear, key};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -13,6 +13,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "the_largest_value_passes_and_no_larger_one_is_sent",
         the_largest_value_passes_and_no_larger_one_is_sent,
     ),
+    ("what_etcd_v2_would_hide_is_refused_there", what_etcd_v2_would_hide_is_refused_there),
 ];
 
 /// Every segment is one key's, and no two of them may be mixed up.
@@ -135,4 +136,27 @@ fn the_largest_value_passes_and_no_larger_one_is_sent(bench: &mut Bench) {
         assert_eq!(proxy.bytes_forwarded(), 0, "it was sent");
     }
     assert_eq!(bench.store.list(&Key::root()).unwrap().revision, before);
+}
+
+/// Nobody who lists or watches by etcd's v2 API would hear of such a key, and an export would miss it.
+fn what_etcd_v2_would_hide_is_refused_there(bench: &mut Bench) {
+    let store = &bench.store;
+    let before = store.list(&Key::root()).unwrap().revision;
+    for path in ["/_a", "/hidden/_a", "/_hidden/a", "/hidden/_/a"] {
+        let put = store.put(&key(path), b"x", None, Expect::Anything);
+        match bench.can.keys {
+            Keys::Tree => assert!(matches!(put, Err(StoreError::Corrupt { .. })), "{path}: {put:?}"),
+            Keys::Flat => {
+                put.unwrap_or_else(|error| panic!("{path}: {error}"));
+                let listed = store.list(&Key::root()).unwrap().entries;
+                assert!(listed.iter().any(|entry| entry.key == key(path)), "{path}");
+                hear(bench, "/", before, path);
+            }
+        }
+    }
+    store.put(&key("/shown_/a_"), b"x", None, Expect::Absent).unwrap();
+    if bench.can.keys == Keys::Tree {
+        let listed = store.list(&Key::root()).unwrap().entries;
+        assert_eq!(listed.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["/shown_/a_"]);
+    }
 }
