@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use log::{info, warn};
+use storage::embedded::http::Server as StoreServer;
 use storage::{Store, SystemClock};
 
 use super::Failure;
@@ -13,13 +14,13 @@ use super::logging;
 use super::open_files;
 use super::reload::{Change, Part, Reload};
 use super::signals::{Signalled, Wanted};
-use super::wiring::{OpenStore, limits, open_store};
+use super::wiring::{OpenStore, api_users, limits, open_store};
 use crate::api::{self, Api};
 use crate::broker::{Broker, Pace, Parts, RandomMint, Settings};
 use crate::cells::{self, Cells};
 use crate::config::{self, Config, LogConfig, StorageConfig};
 use crate::metrics::{Metered, Metrics};
-use crate::model::User;
+use crate::model::{StoreUser, User};
 use crate::registrar::Registrar;
 use crate::router::{Router, RouterSettings};
 use crate::services::Drivers;
@@ -41,7 +42,7 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
     let listener = api::Server::bind(config.broker.listen).map_err(failed)?;
     // Each part uses those above it, and is dropped before them.
     let metrics = Arc::new(Metrics::new());
-    let OpenStore { store, access, _server: _served } = open_store(&config.storage)?;
+    let OpenStore { store, access, server: served } = open_store(&config.storage)?;
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, config.storage.engine(), Arc::clone(&metrics)));
     let cells = cells::connect_all(&config.cells)?;
     let _registrar = config.registrar.enabled.then(|| Registrar::start(&store, &cells)).transpose()?;
@@ -58,7 +59,7 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
     };
     let server = Arc::new(api::Server::start_on(listener, api, options).map_err(failed)?);
     info!("listening on {}, with {} cells", server.address(), cells.len());
-    let reload = Reload::new(&file, parts(&server, &config));
+    let reload = Reload::new(&file, parts(&server, served.as_ref(), &config));
     let signal = loop {
         match signals.wait() {
             Wanted::Reload => reload.perform(),
@@ -80,16 +81,52 @@ fn failed(error: api::ServerError) -> Failure {
 }
 
 /// What can change while the broker runs.
-fn parts(server: &Arc<api::Server>, config: &Config) -> Vec<Box<dyn Part>> {
+fn parts(
+    server: &Arc<api::Server>,
+    served: Option<&Arc<StoreServer>>,
+    config: &Config,
+) -> Vec<Box<dyn Part>> {
     let has_tls = config.broker.tls.is_some();
-    vec![
+    let mut parts: Vec<Box<dyn Part>> = vec![
         Box::new(Users {
             server: Arc::clone(server),
             known: Arc::new(Mutex::new(config.broker.users.clone())),
         }),
         Box::new(Certificate { server: Arc::clone(server), has_tls }),
         Box::new(Log { known: Arc::new(Mutex::new(config.log)) }),
-    ]
+    ];
+    if let (Some(served), StorageConfig::Embedded { users, .. }) = (served, &config.storage) {
+        let known = Arc::new(Mutex::new(users.clone()));
+        parts.push(Box::new(StoreUsers { server: Arc::clone(served), known }));
+    }
+    parts
+}
+
+/// Who else may use the embedded store's API.
+struct StoreUsers {
+    server: Arc<StoreServer>,
+    known: Arc<Mutex<Vec<StoreUser>>>,
+}
+
+impl Part for StoreUsers {
+    fn name(&self) -> &'static str {
+        "store users"
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Option<Change>, String> {
+        let StorageConfig::Embedded { users, .. } = &config.storage else {
+            // Another engine is taken by a restart.
+            return Ok(None);
+        };
+        let (server, known, users) = (Arc::clone(&self.server), Arc::clone(&self.known), users.clone());
+        if *known.lock().unwrap_or_else(PoisonError::into_inner) == users {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(move || {
+            server.replace_users(api_users(&users));
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = users;
+        })))
+    }
 }
 
 /// Who may ask, and by which password.

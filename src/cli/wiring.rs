@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use storage::embedded::http::{Access, Server, ServerOptions};
+use storage::embedded::http::{Access, Server, ServerOptions, User};
 use storage::embedded::{self, Embedded};
 use storage::remote::{self, InvalidReach, Reach, Unusable};
 use storage::{AccessControl, ClientAccess, Consul, EtcdV2, EtcdV3, Store, consul, etcd_v3};
@@ -11,8 +11,9 @@ use storage::{AccessControl, ClientAccess, Consul, EtcdV2, EtcdV3, Store, consul
 use super::Failure;
 use super::guests::{GuestsShownAs, shown_as};
 use crate::config::{Credentials, HttpConfig, Servers, StorageConfig};
-use crate::model::Secret;
+use crate::model::{Secret, StoreUser};
 use crate::services::StoreAccess;
+use crate::state::store_roles;
 
 /// The store of the process that serves it.
 pub(super) struct OpenStore {
@@ -21,13 +22,13 @@ pub(super) struct OpenStore {
     /// How containers reach it.
     pub(super) access: StoreAccess,
     /// The embedded store's API, served as long as this value lives.
-    pub(super) _server: Option<Server>,
+    pub(super) server: Option<Arc<Server>>,
 }
 
 /// Opens the embedded store and serves its API, or connects to another one and makes sure that it can be used, and
 /// that guests can be let in where there is an administrator.
 pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
-    let StorageConfig::Embedded { path, listen, advertise, credentials, http } = config else {
+    let StorageConfig::Embedded { path, listen, advertise, credentials, users, http } = config else {
         let (store, shared) = connect(config)?;
         let certificate = config.servers().and_then(|servers| servers.container_certificate.as_ref());
         let guests = connect_guests(config)?.map(|guests| match certificate.cloned() {
@@ -35,7 +36,7 @@ pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
             None => guests,
         });
         let access = StoreAccess { shared: shown_as(shared, certificate), guests };
-        return Ok(OpenStore { store, access, _server: None });
+        return Ok(OpenStore { store, access, server: None });
     };
     let store = Embedded::open(path, embedded::Options::default())
         .map_err(|error| unusable(config, &error.to_string()))?;
@@ -47,14 +48,26 @@ pub(super) fn open_store(config: &StorageConfig) -> Result<OpenStore, Failure> {
             username: credentials.username.clone(),
             password: credentials.password.expose().to_owned(),
         },
+        users: api_users(users),
         advertise: vec![advertise.clone()],
         limits: limits(http),
         max_body_bytes: http.max_body_bytes,
         ..ServerOptions::basic("", "")
     };
     let server = Server::start(Arc::clone(&store), listener, options)?;
-    let access = StoreAccess { shared: server.client_access(), guests: None };
-    Ok(OpenStore { store, access, _server: Some(server) })
+    // Who serves the store needs nobody's leave to let guests in.
+    let access = StoreAccess { shared: server.client_access(), guests: Some(Arc::new(server.guests())) };
+    Ok(OpenStore { store, access, server: Some(Arc::new(server)) })
+}
+
+/// The users of the embedded store's API, with what their roles let them do.
+pub(super) fn api_users(users: &[StoreUser]) -> Vec<User> {
+    let user = |user: &StoreUser| User {
+        name: user.name.clone(),
+        password: user.password.expose().to_owned(),
+        permissions: store_roles::permissions(&user.role),
+    };
+    users.iter().map(user).collect()
 }
 
 /// What a door bears, as the configuration says.
@@ -88,7 +101,11 @@ fn connect(config: &StorageConfig) -> Result<(Arc<dyn Store>, ClientAccess), Fai
         StorageConfig::Embedded { advertise, credentials, .. } => {
             let reach = Reach::of(std::slice::from_ref(advertise));
             let api = EtcdV2::connect(&reach, Some(user(credentials))).map_err(reached)?;
-            api.check().map_err(checked)?;
+            match api.check() {
+                // Roles may do less than everything: each call tells whether it is allowed.
+                Err(Unusable::NoPermission { .. }) => {}
+                answer => answer.map_err(checked)?,
+            }
             let access = api.client_access();
             Ok((Arc::new(api), access))
         }

@@ -1,6 +1,7 @@
 //! `[broker.tls]`: who the API is, and whom it lets in. Certificates and keys are read and held against each other here,
 //! so that a wrong one is a problem of the configuration and not a connection that fails.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,10 +11,11 @@ use rustls_server::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_server::server::WebPkiClientVerifier;
 use rustls_server::{InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::Surroundings;
 use super::certificate::Validity;
+use super::problem::Findings;
 use super::reader::Section;
 use super::servers::read_file;
+use super::{Problem, Surroundings};
 
 /// HTTPS, ready to be served. Reading the configuration anew reads the files anew.
 #[derive(Clone, Debug)]
@@ -33,6 +35,20 @@ pub enum ClientCertificates {
     Required,
     /// As [`ClientCertificates::Required`] where one is shown; the password alone is enough.
     Optional,
+}
+
+/// As `[broker.tls]` with nothing but these two files; warnings beside.
+///
+/// # Errors
+/// Says everything that is wrong with them.
+pub fn read_server_tls(cert: &str, key: &str) -> Result<(ServerTls, Vec<Problem>), Vec<Problem>> {
+    let fields = [("cert", cert), ("key", key)];
+    let table = fields.map(|(name, file)| (name.to_owned(), toml::Value::from(file))).into_iter().collect();
+    let findings = Findings::default();
+    let surroundings = Surroundings { directory: Path::new(""), environment: &|_| None };
+    let read = read(&Section::root(&table, &findings), surroundings);
+    let (problems, warnings) = findings.into_parts();
+    read.filter(|_| problems.is_empty()).map(|tls| (tls, warnings)).ok_or(problems)
 }
 
 pub(super) fn read(section: &Section<'_>, surroundings: Surroundings<'_>) -> Option<ServerTls> {

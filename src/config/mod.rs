@@ -4,6 +4,7 @@
 //! - `reader`: the shape of the file: types, required fields, unknown fields; each mismatch is reported, none stops.
 //! - `broker`, `storage`, `cells`, `ports`, `log`, `catalog`: the meaning of each part.
 //! - `users`, `https`, `http`: who may ask the API, how he knows that it is the API, and how much of it he may use.
+//! - `store_users`: who may use the embedded store's API beside the broker.
 //! - `patroni`, `schemas`: a driver's part of a plan, and what parameters may be.
 //! - `secret`, `servers`, `certificate`: what several parts have: passwords and tokens; endpoints and TLS; dates.
 //!
@@ -29,11 +30,12 @@ mod schemas;
 mod secret;
 mod servers;
 mod storage;
+mod store_users;
 mod users;
 
 pub use broker::{BrokerConfig, RegistrarConfig, RoutingConfig};
 pub use http::HttpConfig;
-pub use https::{ClientCertificates, ServerTls};
+pub use https::{ClientCertificates, ServerTls, read_server_tls};
 pub use log::{LogConfig, LogFormat};
 pub use problem::{ConfigError, Problem};
 pub use secret::{PasswordFile, check_password, read_password_file};
@@ -44,7 +46,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
-use crate::model::{Catalog, CellSite};
+use crate::model::{Catalog, CellSite, StoreUser};
 use problem::Findings;
 use reader::Section;
 
@@ -137,6 +139,43 @@ pub fn parse(text: &str, file: &Path, environment: Environment<'_>) -> Result<Lo
     let (problems, warnings) = findings.into_parts();
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
+        _ => Err(ConfigError::Invalid { file: file.to_owned(), problems }),
+    }
+}
+
+/// Users of the embedded store, with what is questionable about them.
+#[derive(Clone, Debug)]
+pub struct StoreUsers {
+    /// Checked.
+    pub users: Vec<StoreUser>,
+    /// To be logged.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads a file with nothing but `[[users]]`, which are as those of `[storage]`; `owner` is the name that the store's own
+/// user has. What the file names is relative to its own directory.
+///
+/// # Errors
+/// Says everything that is wrong with it at once.
+pub fn read_store_users(
+    file: &Path,
+    owner: Option<&str>,
+    environment: Environment<'_>,
+) -> Result<StoreUsers, ConfigError> {
+    let (text, everybody_reads) = secret::read_with_mode(file)
+        .map_err(|error| ConfigError::Unreadable { file: file.to_owned(), reason: error.to_string() })?;
+    let table = text.parse::<Table>().map_err(|error| syntax(&text, file, &error))?;
+    let findings = Findings::default();
+    let section = Section::root(&table, &findings);
+    if everybody_reads {
+        section.warning("users", format!("{} can be read by everybody", file.display()));
+    }
+    let surroundings = Surroundings { directory: file.parent().unwrap_or(Path::new(".")), environment };
+    let users = store_users::read(&section, surroundings, owner);
+    section.end();
+    let (problems, warnings) = findings.into_parts();
+    match users {
+        Some(users) if problems.is_empty() => Ok(StoreUsers { users, warnings }),
         _ => Err(ConfigError::Invalid { file: file.to_owned(), problems }),
     }
 }

@@ -1,6 +1,7 @@
 //! Passwords and tokens, wherever they come from: the environment, a file of their own, or the configuration.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -122,9 +123,13 @@ pub fn check_password(text: &str) -> Result<Secret, &'static str> {
 
 /// A file's text, and whether everybody on the machine may read it.
 pub(super) fn read_private(path: &Path) -> Result<(String, bool), String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let text = fs::read_to_string(path).map_err(cannot)?;
-    let mode = fs::metadata(path).map_err(cannot)?.permissions().mode();
+    read_with_mode(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))
+}
+
+/// As [`read_private`], with the system's own error.
+pub(super) fn read_with_mode(path: &Path) -> io::Result<(String, bool)> {
+    let text = fs::read_to_string(path)?;
+    let mode = fs::metadata(path)?.permissions().mode();
     Ok((text, mode & 0o004 != 0))
 }
 

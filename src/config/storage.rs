@@ -11,7 +11,8 @@ use super::http::{self, Door, HttpConfig};
 use super::reader::Section;
 use super::secret::Source;
 use super::servers::{self, Servers, http_url};
-use crate::model::Secret;
+use super::store_users;
+use crate::model::{Secret, StoreUser};
 
 /// A name and a password.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub enum StorageConfig {
         advertise: String,
         /// What the API asks for: it is never open.
         credentials: Credentials,
+        /// Who else may use the API. Instances are not among them: the broker lets each of them in by itself.
+        users: Vec<StoreUser>,
         /// What the API bears of its callers.
         http: HttpConfig,
     },
@@ -133,23 +136,28 @@ fn read_embedded(
 ) -> Option<StorageConfig> {
     section.misplaced(
         "administrator",
-        "is not in this version: every container gets the broker's own rights; use \"etcd-v3\" or \"consul\"",
+        "is not needed: the broker serves the store, and gives each instance a user of its own",
     );
     let path = section.required("path", not_empty);
     let listen = section.required("listen", socket);
     let advertise = advertise(section, listen, containers);
-    let username = section.optional("username", "patroni-broker", username);
+    let username = section.optional("username", "patroni-broker", store_users::not_an_instances);
     let password = Source::password(super::STORAGE_PASSWORD_VARIABLE).read(section, surroundings);
+    let users = store_users::read(section, surroundings, username.as_deref());
     let http = http::read(&section.section("http"), Door::Store);
     let (listen, password) = (listen?, password?);
     if !listen.ip().is_loopback() {
         warn_of_example(section, "password", &password, listen);
+        for user in users.iter().flatten() {
+            warn_of_example(section, "users", &user.password, listen);
+        }
     }
     Some(StorageConfig::Embedded {
         path: surroundings.path(&path?),
         listen,
         advertise: advertise?,
         credentials: Credentials { username: username?, password },
+        users: users?,
         http,
     })
 }

@@ -179,7 +179,7 @@ impl Reader {
 }
 
 /// What stands where a user's password or hash is said to be.
-fn secret_of(
+pub(super) fn secret_of(
     way: &'static str,
     raw: &str,
     section: &Section<'_>,

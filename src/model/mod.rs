@@ -6,6 +6,7 @@ mod id;
 mod mint;
 mod schema;
 mod secret;
+mod store_user;
 mod user;
 
 pub use catalog::{Catalog, DriverKind, MaintenanceInfo, PatroniPlan, Plan, PlanSettings, Schemas, Service};
@@ -16,4 +17,5 @@ pub use id::{
 pub use mint::Mint;
 pub use schema::{InvalidSchema, ParameterSchema};
 pub use secret::Secret;
+pub use store_user::{StoreRole, StoreUser};
 pub use user::{Password, Role, User};

@@ -1,6 +1,7 @@
 //! The store's layout; see "Keys" in `docs/architecture.md`. No other module spells a key.
 
 use storage::Key;
+use storage::embedded::permissions::Pattern;
 
 use crate::model::{BindingId, CellGuid, ContainerName, InstanceId, NodeId};
 
@@ -15,6 +16,11 @@ const PATRONIS: [&str; 8] =
 /// Ids are safe segments by construction (see `model`), so that joining them is always a key.
 fn key(path: &str) -> Key {
     Key::parse(path).expect("fixed words and checked ids make a key")
+}
+
+/// Of fixed words only.
+fn pattern(path: &str) -> Pattern {
+    Pattern::parse(path).expect("fixed words make a pattern")
 }
 
 /// `/service`: every instance's record, and what Patroni keeps beside it.
@@ -142,6 +148,17 @@ pub fn routers() -> Key {
     key("/broker/routers")
 }
 
+/// `/broker/routers/<host>`: what the router of this host has applied; `None` where the host's name makes no key.
+#[must_use]
+pub fn router(host: &str) -> Option<Key> {
+    routers().child(host).ok()
+}
+
+/// What routers read of Patroni's, in every instance's scope.
+pub fn of_routers() -> impl Iterator<Item = Pattern> {
+    ["/service/*/leader", "/service/*/members/**"].into_iter().map(pattern)
+}
+
 /// `/broker/pending`: the instances with an operation under way.
 #[must_use]
 pub fn pending_operations() -> Key {
@@ -171,6 +188,18 @@ pub fn registry(image: &str) -> Option<Key> {
 #[must_use]
 pub fn registry_prefix(image: &str, host: &str, container: &ContainerName) -> String {
     format!("/{}/{host}:{container}", image_name(image))
+}
+
+/// `/<image>/<host>:<container>:<container port>` of every image: what is announced of a host's containers; `None`
+/// where the host's name makes no key.
+#[must_use]
+pub fn announcements_of(host: &str) -> Option<Pattern> {
+    Pattern::parse(&format!("/*/{host}:*:*")).ok()
+}
+
+/// What no image may be called.
+pub fn top_level() -> impl Iterator<Item = Key> {
+    TOP_LEVEL.into_iter().map(|name| key(&format!("/{name}")))
 }
 
 /// An image's last path segment, without tag and digest.
@@ -204,6 +233,12 @@ pub fn is_ephemeral(key: &Key) -> bool {
         [top, name] => !TOP_LEVEL.contains(&top) && is_announcement(name),
         _ => false,
     }
+}
+
+/// Whether the key is where a member of Patroni's reports itself.
+#[must_use]
+pub fn is_member(key: &Key) -> bool {
+    matches!(key.segments().collect::<Vec<_>>()[..], ["service", _, "members", _])
 }
 
 /// `<host>:<container>:<container port>`; a host may be an IPv6 address.

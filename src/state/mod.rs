@@ -8,6 +8,7 @@ mod leases;
 mod node_index;
 mod operation;
 mod record;
+pub mod store_roles;
 mod written;
 
 pub use bindings::{BindingKind, BindingOperation, BindingRecord, BindingState, Bindings};

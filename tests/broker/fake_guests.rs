@@ -1,7 +1,7 @@
 //! An access control that is only state: it knows its guests and what they may do, and has troubles on demand.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use storage::remote::{ClientCertificate, Tls};
 use storage::{AccessControl, ClientAccess, Guest, Key, Rights, StoreError};
@@ -170,4 +170,30 @@ fn the_fake_keeps_the_contract() {
     assert!(matches!(fake.dismiss("b10"), Err(StoreError::OutcomeUnknown { .. })));
     fake.set_trouble(None);
     assert_eq!(fake.guests(), Ok(Vec::new()));
+}
+
+/// A store's own access control with the fake at its side, which the fake of Patroni asks.
+pub struct Beside {
+    pub real: Arc<dyn AccessControl>,
+    pub fake: Arc<FakeGuests>,
+}
+
+impl AccessControl for Beside {
+    fn admit(&self, guest: &Guest) -> Result<(), StoreError> {
+        self.real.admit(guest)?;
+        self.fake.admit(guest)
+    }
+
+    fn dismiss(&self, name: &str) -> Result<(), StoreError> {
+        self.real.dismiss(name)?;
+        self.fake.dismiss(name)
+    }
+
+    fn guests(&self) -> Result<Vec<String>, StoreError> {
+        self.real.guests()
+    }
+
+    fn client_access(&self, guest: &Guest) -> ClientAccess {
+        self.fake.client_access(guest)
+    }
 }

@@ -1,6 +1,7 @@
 //! Each instance is a guest of the store with credentials of its own: who may write what, from when until when.
 
 use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -11,9 +12,11 @@ use patroni_broker::cells::fake::{self, Call};
 use patroni_broker::model::{Catalog, ContainerName, NodeId, PlanId};
 use patroni_broker::scheduler::{self, Step};
 use patroni_broker::state::{Instances, OperationKind, keys};
+use storage::embedded::http::{Server, ServerOptions};
 use storage::embedded::{Embedded, Options};
+use storage::remote::{Credentials, Reach};
 use storage::{
-    AccessControl, Changes, Deadline, Entry, Expect, Guest, Key, Listing, Revision, Rights, Store,
+    AccessControl, Changes, Deadline, Entry, EtcdV2, Expect, Guest, Key, Listing, Revision, Rights, Store,
     StoreError, Ttl,
 };
 
@@ -93,6 +96,47 @@ fn rights_follow_the_placement() {
     check(fake::Trouble::Refuse("it is full".to_owned()));
     check(fake::Trouble::SilentWithoutEffect);
     check(fake::Trouble::SilentWithEffect);
+}
+
+/// What the records say comes to what a member can do, by the embedded store's own API.
+#[test]
+fn the_embedded_store_holds_instances_to_their_rights() {
+    let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(Arc::clone(&store), listener, ServerOptions::basic("keeper", "kept")).unwrap();
+    let guests = Arc::new(server.guests());
+    let mut lab = Lab::on(store, CELLS);
+    lab.real_guests = Some(Arc::clone(&guests) as Arc<dyn AccessControl>);
+    lab.start();
+    let client = |instance: &str| {
+        let access = guests.client_access(&lab.guests.guest(instance).unwrap());
+        let (username, password) = (access.username.unwrap(), access.password.unwrap());
+        EtcdV2::connect(&Reach::of(&access.endpoints), Some(Credentials { username, password })).unwrap()
+    };
+    for instance in ["b1", "b10"] {
+        lab.provision(order(instance, r#"{"node-count": 1}"#)).unwrap();
+    }
+    let mine = client("b1");
+    let key = |raw: &str| Key::parse(raw).unwrap();
+    let put = |at: &str| mine.put(&key(at), b"{}", None, Expect::Anything).is_ok();
+    for at in of_patroni("b1", &nodes(&lab, "b1")) {
+        assert!(put(&at), "{at}");
+    }
+    assert!(mine.get(&keys::record(&id("b1"))).unwrap().is_some());
+    for at in ["/service/b1/state", "/service/b1/x", "/service/b10/leader", "/routing/nextport", "/broker/x"]
+    {
+        assert!(!put(at), "{at}");
+    }
+    assert!(mine.get(&keys::record(&id("b10"))).is_err());
+    let seen = mine.list(&Key::root()).unwrap().entries;
+    assert!(seen.iter().all(|entry| entry.key.is_under(&keys::scope(&id("b1")))), "{seen:?}");
+    let other = client("b10");
+    assert_eq!(lab.deprovision("b1").unwrap(), Outcome::Succeeded);
+    assert!(mine.get(&keys::leader(&id("b1"))).is_err() && other.list(&keys::scope(&id("b10"))).is_ok());
+    assert_eq!(guests.guests(), Ok(vec!["b10".to_owned()]));
+    lab.deprovision("b10").unwrap();
+    assert_eq!(guests.guests(), Ok(vec![]));
+    lab.assert_nothing_left();
 }
 
 #[test]

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use storage::embedded::{Embedded, Options};
 use storage::{AccessControl, ClientAccess, Clock, Entry, Expect, Key, Store, SystemClock};
 
-use crate::fake_guests::FakeGuests;
+use crate::fake_guests::{Beside, FakeGuests};
 
 pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +55,8 @@ pub struct Lab {
     pub guests: Arc<FakeGuests>,
     /// Whether the next broker to be started gives instances credentials of their own.
     pub isolates: bool,
+    /// A store's own access control, which the next broker to be started uses beside the fake.
+    pub real_guests: Option<Arc<dyn AccessControl>>,
     /// The time of the next broker to be started.
     pub clock: Arc<dyn Clock>,
     broker: Option<Broker>,
@@ -107,6 +109,7 @@ impl Lab {
             pace: PACE,
             guests,
             isolates: false,
+            real_guests: None,
             clock: Arc::new(SystemClock),
             broker: None,
         };
@@ -135,10 +138,12 @@ impl Lab {
             tls: None,
             session_node: None,
         };
-        let access = StoreAccess {
-            shared,
-            guests: self.isolates.then(|| Arc::clone(&self.guests) as Arc<dyn AccessControl>),
+        let fake = Arc::clone(&self.guests);
+        let guests: Option<Arc<dyn AccessControl>> = match &self.real_guests {
+            Some(real) => Some(Arc::new(Beside { real: Arc::clone(real), fake })),
+            None => self.isolates.then_some(fake as Arc<dyn AccessControl>),
         };
+        let access = StoreAccess { shared, guests };
         let parts = Parts {
             store: Arc::clone(&self.store),
             cells,

@@ -1,7 +1,7 @@
 //! Users and roles over the wire, and a file of users that changes.
 
 use crate::client::Client;
-use crate::site::{ADMIN, Site};
+use crate::site::{ADMIN, STORE, Site};
 
 fn file_of(users: &[(&str, &str)]) -> String {
     users
@@ -66,4 +66,36 @@ fn each_may_do_what_its_role_may() {
     site.reload("everything stays as it is: ");
     check(("looker", "new"), "GET /v2/catalog", 200);
     check(cf, ORDERS, 404);
+}
+
+/// Who else may use the embedded store follows the file as well.
+#[test]
+fn users_of_the_store_change_while_it_runs() {
+    let user = |name: &str, role: &str, password: &str| {
+        format!("[[storage.users]]\nname = \"{name}\"\nrole = \"{role}\"\npassword = \"{password}\"\n")
+    };
+    let mut site = Site::new("");
+    site.configure(&user("looker", "monitor", "old"));
+    site.start();
+    let mut client = Client::plain(site.store);
+    let mut check = |who: (&str, &str), line: &str, status: u16| {
+        let answer = client.ask(who, line, "").unwrap();
+        assert_eq!(answer.status, status, "{} {line}: {answer:?}", who.0);
+    };
+    check(STORE, "GET /v2/keys/", 200);
+    check(("looker", "old"), "GET /health", 200);
+    check(("looker", "old"), "GET /v2/keys/", 401);
+    site.configure(&user("looker", "owner", "new"));
+    site.reload("taken on: store users");
+    check(("looker", "old"), "GET /health", 401);
+    check(("looker", "new"), "GET /v2/keys/", 200);
+    check(STORE, "GET /v2/keys/", 200);
+    site.configure(&user("patroni-broker", "monitor", "mine"));
+    site.reload("everything stays as it is: ");
+    check(("looker", "new"), "GET /v2/keys/", 200);
+    site.reload("everything stays as it is: ");
+    site.configure("");
+    site.reload("taken on: store users");
+    check(("looker", "new"), "GET /v2/keys/", 401);
+    check(STORE, "GET /v2/keys/", 200);
 }

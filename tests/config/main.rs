@@ -7,6 +7,7 @@ mod http;
 mod https;
 mod port;
 mod site;
+mod store_users;
 mod users;
 
 use std::fs;
@@ -257,7 +258,9 @@ fn the_store() {
     engine("Consul", &format!("{WANTED} \"Consul\"; do you mean \"consul\"?"));
     refused(
         &[("path = \"data\"", "path = \"data\"\nadministrator = { username = \"root\" }")],
-        &["storage.administrator: is not in this version: every container gets the broker's own rights"],
+        &[
+            "storage.administrator: is not needed: the broker serves the store, and gives each instance a user",
+        ],
     );
     refused(&[("path = \"data\"\n", "")], &["storage.path: is required"]);
     refused(&[("listen = \"172.17.0.1:4001\"\n", "")], &["storage.listen: is required"]);
