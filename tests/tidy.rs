@@ -88,11 +88,12 @@ impl Source {
             .any(|code| self.path.starts_with(code))
             || self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
+            || self.path.contains("/trials/")
     }
 
     /// The lines that are compiled for use, without comments, with their numbers.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let end = self.text.find("\n#[cfg(test)]\nmod ").unwrap_or(self.text.len());
+        let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         let lines = self.text[..end].lines().enumerate();
         lines
             .map(|(index, line)| (index + 1, line.split(" // ").next().unwrap_or(line)))

@@ -39,6 +39,7 @@ struct Arguments {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them, and argh knows no boxes")]
 enum Command {
     Broker(broker::Arguments),
     CheckConfig(check_config::Arguments),
@@ -95,6 +96,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of them, and argh knows no boxes")]
 enum Parsed {
     Run(Option<PathBuf>, Command),
     Print(String),
@@ -194,6 +196,11 @@ mod tests {
         check("kv watch / --for 3", "run");
         check("kv export / --without-patroni --output file", "run");
         check("kv import - --into-non-empty", "run");
+        check("kv backup file --output json", "run");
+        check("kv backup -", "run");
+        check("kv backup", "usage");
+        check("kv restore file --path data --replace", "run");
+        check("kv restore file", "usage");
         check("--help", "Usage: patroni-broker [--config <file>] [--version] [<command>] [<args>]");
         check("--version", concat!("patroni-broker ", env!("CARGO_PKG_VERSION")));
         check("", "usage");

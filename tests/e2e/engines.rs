@@ -23,6 +23,8 @@ pub struct Engine {
     pub section: String,
     /// Who lets each instance in by itself, where this store has such.
     pub guests: Option<Box<dyn AccessControl>>,
+    /// Whether each instance has credentials of its own. Who lets them in to the embedded store is in the broker's process.
+    pub isolates: bool,
     /// Members that a test may hurt.
     pub cluster: Option<Mutex<EtcdCluster>>,
     _server: Box<dyn Send>,
@@ -46,7 +48,7 @@ impl Engine {
             bridge()?,
             free_port()?
         );
-        Ok(Self::of(section, ()))
+        Ok(Self { isolates: true, ..Self::of(section, ()) })
     }
 
     /// One etcd by its v2 API, open to everybody.
@@ -76,7 +78,12 @@ impl Engine {
         let root = Credentials { username: ROOT.to_owned(), password: ROOT_PASSWORD.to_owned() };
         let guests = Users::connect(&reach, root)?;
         let engine = Self::of(section, etcd);
-        Ok(Self { guests: Some(Box::new(guests)), _certificates: Some(certificates), ..engine })
+        Ok(Self {
+            guests: Some(Box::new(guests)),
+            isolates: true,
+            _certificates: Some(certificates),
+            ..engine
+        })
     }
 
     /// Three etcds by their v3 API, open to everybody.
@@ -111,11 +118,23 @@ impl Engine {
         let reach = Reach { tls: Some(tls), ..Reach::of(&[consul.endpoint().to_owned()]) };
         let guests = Policies::connect(&reach, Token::parse(MANAGEMENT_TOKEN)?)?;
         let engine = Self::of(section, consul);
-        Ok(Self { guests: Some(Box::new(guests)), _certificates: Some(certificates), ..engine })
+        Ok(Self {
+            guests: Some(Box::new(guests)),
+            isolates: true,
+            _certificates: Some(certificates),
+            ..engine
+        })
     }
 
     fn of(section: String, server: impl Send + 'static) -> Self {
-        Self { section, guests: None, cluster: None, _server: Box::new(server), _certificates: None }
+        Self {
+            section,
+            guests: None,
+            isolates: false,
+            cluster: None,
+            _server: Box::new(server),
+            _certificates: None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 use storage::consul::Token;
 use storage::remote::{ClientCertificate, Credentials, Reach, Tls};
-use storage::{Consul, EtcdV3, Expect, Key, Store};
+use storage::{Consul, EtcdV2, EtcdV3, Expect, Key, Store};
 
 use crate::engines::Engine;
 use crate::shell::{bash, ensure};
@@ -88,9 +88,14 @@ fn as_container(site: &Site, instance: &str) -> Result<Box<dyn Store>, Failed> {
     let reach = Reach { tls, ..Reach::of(&endpoints) };
     let password =
         text(&secrets["store"]["password"]).ok_or("the container has no password for the store")?;
+    let username = || text(&secrets["store"]["username"]).ok_or("the container has no user");
     Ok(match variable("BROKER_STORE_ENGINE")?.trim() {
+        "etcd" => {
+            let username = username()?;
+            Box::new(EtcdV2::connect(&reach, Some(Credentials { username, password }))?)
+        }
         "etcd3" => {
-            let username = text(&secrets["store"]["username"]).ok_or("the container has no user")?;
+            let username = username()?;
             Box::new(EtcdV3::connect(&reach, Some(Credentials { username, password }))?)
         }
         "consul" => Box::new(Consul::connect(&reach, Some(Token::parse(&password)?))?),

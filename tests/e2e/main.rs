@@ -12,6 +12,7 @@ mod isolation;
 mod older;
 mod outage;
 mod refusals;
+mod restored;
 mod secrets;
 mod seeds;
 mod shell;
@@ -43,6 +44,8 @@ fn main() {
             !ready || !succeeds("docker image inspect patroni-broker/postgresql-patroni:15"),
         ),
         Trial::test("a_stopped_broker_costs_no_leader", outage::broker_away).with_ignored_flag(!ready),
+        Trial::test("a_backup_from_before_a_failover", restored::from_before_a_failover)
+            .with_ignored_flag(!ready),
     ];
     trials.extend(kills(ready, etcd, consul));
     libtest_mimic::run(&arguments, trials).exit();

@@ -89,7 +89,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
     cells.sort_unstable();
     ensure(cells == ["c1", "c2", "c3", "c4"], format!("four nodes on {cells:?}"))?;
 
-    if engine.guests.is_some() {
+    if engine.isolates {
         isolation::holds(site, "b1", "b2")?;
     }
     delete_everything(site, engine)

@@ -1,9 +1,11 @@
 //! `kv`, by the real program, on every engine. A scenario whose engine is missing shows as ignored.
 
+mod backup;
 mod bad_input;
 mod by_hand;
 mod moving;
 mod secured;
+mod serving;
 mod site;
 mod watching;
 
@@ -16,6 +18,8 @@ type Scenario = fn(Engine) -> Result<(), Failed>;
 fn main() {
     let mut trials = bad_input::trials();
     trials.extend(secured::trials());
+    trials.extend(backup::trials());
+    trials.extend(serving::trials());
     let scenarios: [(&str, Scenario); 4] = [
         ("keys_by_hand", by_hand::keys),
         ("an_export_is_the_same_on_every_engine", moving::round_trip),

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Failed;
 use tempfile::TempDir;
 use test_servers::{Consul, ConsulOptions, Etcd, EtcdOptions, free_address};
@@ -90,6 +92,26 @@ impl Site {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where the embedded store's API listens.
+    pub fn address(&self) -> SocketAddr {
+        match &self.server {
+            Server::Embedded(server) => server.address,
+            Server::Etcd(etcd) => etcd.address(),
+            Server::Consul(consul) => consul.address(),
+        }
+    }
+
+    /// The same as a URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// Tells the embedded store's server to stop, and gives its exit code.
+    pub fn end(&mut self, signal: &str) -> Result<i32, Failed> {
+        let Server::Embedded(server) = &mut self.server else { return Err("not ours to end".into()) };
+        end(&mut server.child, signal)
     }
 
     /// Kills the server as a machine that loses power would.
@@ -197,6 +219,38 @@ fn serve(directory: &Path, address: SocketAddr) -> Result<Child, Failed> {
     Ok(child)
 }
 
+/// What the embedded store asks for.
+pub fn authorization(password: &str) -> String {
+    authorization_of("patroni-broker", password)
+}
+
+/// The same of another user.
+pub fn authorization_of(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+/// The embedded store's answer: its status, and its body where that is JSON.
+pub fn get(address: SocketAddr, target: &str, password: &str) -> Result<(u16, serde_json::Value), Failed> {
+    get_with(address, target, &authorization(password))
+}
+
+/// The same to who shows this `Authorization`.
+pub fn get_with(
+    address: SocketAddr,
+    target: &str,
+    authorization: &str,
+) -> Result<(u16, serde_json::Value), Failed> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into();
+    let request = agent.get(format!("http://{address}{target}"));
+    let mut answer = request.header("Authorization", authorization).call()?;
+    let body = answer.body_mut().read_to_string()?;
+    Ok((answer.status().as_u16(), serde_json::from_str(&body).unwrap_or_default()))
+}
+
 /// Asks until the answer is yes.
 pub fn until(what: &str, mut yes: impl FnMut() -> bool) -> Result<(), Failed> {
     let begun = Instant::now();
@@ -207,6 +261,21 @@ pub fn until(what: &str, mut yes: impl FnMut() -> bool) -> Result<(), Failed> {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+fn kill(child: &Child, signal: &str) -> Result<(), Failed> {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status()?;
+    if sent.success() { Ok(()) } else { Err("it has ended already".into()) }
+}
+
+fn end(child: &mut Child, signal: &str) -> Result<i32, Failed> {
+    kill(child, signal)?;
+    let mut code = None;
+    until("the command ends", || {
+        code = child.try_wait().ok().flatten();
+        code.is_some()
+    })?;
+    Ok(code.and_then(|status| status.code()).unwrap_or(-1))
 }
 
 /// A command that goes on, with what it says so far.
@@ -245,13 +314,12 @@ impl Running {
 
     /// Tells it to stop, and gives its exit code.
     pub fn end(mut self, signal: &str) -> Result<i32, Failed> {
-        Command::new("kill").args([signal, &self.child.id().to_string()]).status()?;
-        let mut code = None;
-        until("the command ends", || {
-            code = self.child.try_wait().ok().flatten();
-            code.is_some()
-        })?;
-        Ok(code.and_then(|status| status.code()).unwrap_or(-1))
+        end(&mut self.child, signal)
+    }
+
+    /// Sends it a signal that it outlives.
+    pub fn signal(&self, signal: &str) -> Result<(), Failed> {
+        kill(&self.child, signal)
     }
 }
 

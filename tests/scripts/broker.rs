@@ -31,6 +31,8 @@ struct Thing {
 
 pub struct StandIn {
     pub url: String,
+    /// Whether what it begins does not end.
+    pub hangs: bool,
     things: Arc<Mutex<BTreeMap<String, Thing>>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -41,7 +43,8 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (things, asked) = (Arc::default(), Arc::default());
-        let stand_in = Self { url, things: Arc::clone(&things), asked: Arc::clone(&asked) };
+        let hangs = manner.fault == "hangs";
+        let stand_in = Self { url, hangs, things: Arc::clone(&things), asked: Arc::clone(&asked) };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let desk = Desk { manner, things: &things };

@@ -12,7 +12,7 @@ fn run(broker: &StandIn, arguments: &[&str]) -> (Option<i32>, String) {
         .args([&broker.url, "somebody", "-"])
         .args(arguments)
         .env("BROKER_PASSWORD", PASSWORD)
-        .env("POLL_SECONDS", "3")
+        .env("POLL_SECONDS", if broker.hangs { "3" } else { "60" })
         .env_remove("PLAN")
         .output()
         .unwrap();

@@ -1,13 +1,12 @@
 //! `kv export`: everything that stays, as one document.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use argh::FromArgs;
-use tempfile::NamedTempFile;
 
 use super::document::Document;
-use super::{connected, failed, prefix};
+use super::{connected, failed, prefix, private_file};
 use crate::cli::Failure;
 use crate::cli::output::print;
 
@@ -35,23 +34,8 @@ pub(super) fn run(arguments: &Arguments, config: Option<PathBuf>) -> Result<(), 
     let document = Document::of(&prefix, listed, arguments.without_patroni);
     let text = document.to_json().map_err(|error| Failure::Failed(error.to_string()))?;
     let Some(file) = &arguments.output else { return print(&text) };
-    write_privately(file, &text)
-        .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", file.display())))
-}
-
-/// The whole file or none of it, for its owner alone.
-fn write_privately(file: &Path, text: &str) -> std::io::Result<()> {
-    if file.exists() && !file.is_file() {
-        return Err(std::io::Error::other("it is there, and no file"));
-    }
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // Made with mode 0600.
-    let mut temporary = NamedTempFile::new_in(directory)?;
-    temporary.write_all(text.as_bytes())?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(file).map_err(|error| error.error)?;
-    std::fs::File::open(directory)?.sync_all()
+    private_file::write(file, |out| {
+        out.write_all(text.as_bytes())
+            .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", file.display())))
+    })
 }

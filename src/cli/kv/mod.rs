@@ -1,13 +1,16 @@
-//! `kv`: the store by hand. `kv serve` serves the embedded one without a broker; the other commands read and write the
-//! store that the configuration names, whichever engine it is.
+//! `kv`: the store by hand. `kv serve` serves the embedded one without a broker, `kv backup` and `kv restore` keep it and
+//! bring it back; the other commands read and write the store that the configuration names, whichever engine it is.
 
+mod backup;
 mod changes;
 mod document;
 mod export;
 mod get;
 mod import;
 mod ls;
+mod private_file;
 mod put;
+mod restore;
 mod rm;
 mod serve;
 #[cfg(test)]
@@ -53,14 +56,16 @@ enum Action {
     Watch(watch::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
 }
 
-/// What stands for `-`, which the parser takes for an option. No argument can be this text, for it begins with NUL.
+/// What stands for `-`, stdin or stdout, which the parser takes for an option. No argument can be this text, for it begins with NUL.
 const STDIN: &str = "\0-";
 
-/// Lets `put` and `import` be given `-`.
+/// Lets `put`, `import` and `backup` be given `-`.
 pub(super) fn name_stdin(arguments: &mut [String]) {
-    let reads = |pair: &[String]| pair[0] == "kv" && matches!(pair[1].as_str(), "put" | "import");
+    let reads = |pair: &[String]| pair[0] == "kv" && matches!(pair[1].as_str(), "put" | "import" | "backup");
     if let Some(at) = arguments.windows(2).position(reads) {
         for argument in arguments[at..].iter_mut().filter(|argument| *argument == "-") {
             STDIN.clone_into(argument);
@@ -78,6 +83,8 @@ pub(super) fn run(arguments: Arguments, config: Option<PathBuf>) -> Result<(), F
         Action::Watch(arguments) => watch::run(&arguments, config),
         Action::Export(arguments) => export::run(&arguments, config),
         Action::Import(arguments) => import::run(&arguments, config),
+        Action::Backup(arguments) => backup::run(&arguments, config),
+        Action::Restore(arguments) => restore::run(&arguments),
     }
 }
 
