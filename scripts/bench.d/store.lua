@@ -1,0 +1,40 @@
+-- What wrk asks of a store that speaks etcd's v2 API, and how its figures are printed for a script to read:
+--
+--   wrk … --script store.lua URL -- put|get|swap
+--
+-- Values have 100 bytes, and keys 10,000 names. A swap expects the value that every key has.
+
+local value = string.rep("v", 100)
+local form = "application/x-www-form-urlencoded"
+
+function setup(thread)
+    threads = (threads or 0) + 1
+    thread:set("seed", threads)
+end
+
+function init(arguments)
+    kind = arguments[1]
+    math.randomseed(seed)
+    if kind ~= "get" then
+        wrk.method = "PUT"
+        wrk.headers["Content-Type"] = form
+        wrk.body = "value=" .. value
+    end
+    if kind == "swap" then
+        wrk.body = wrk.body .. "&prevValue=" .. value
+    end
+end
+
+function request()
+    local number = math.random(0, 9999)
+    return wrk.format(nil, string.format("/v2/keys/bench/%d/%d", number % 100, number))
+end
+
+-- requests per second, p50 and p99 in milliseconds, answers that were no success, other failures
+function done(summary, latency, _)
+    local errors = summary.errors
+    io.write(string.format("figures %.0f %.2f %.2f %d %d\n",
+        summary.requests / summary.duration * 1e6,
+        latency:percentile(50) / 1000, latency:percentile(99) / 1000,
+        errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end
