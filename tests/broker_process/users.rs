@@ -83,11 +83,11 @@ fn users_of_the_store_change_while_it_runs() {
         assert_eq!(answer.status, status, "{} {line}: {answer:?}", who.0);
     };
     check(STORE, "GET /v2/keys/", 200);
-    check(("looker", "old"), "GET /health", 200);
+    check(("looker", "old"), "GET /version", 200);
     check(("looker", "old"), "GET /v2/keys/", 401);
     site.configure(&user("looker", "owner", "new"));
     site.reload("taken on: store users");
-    check(("looker", "old"), "GET /health", 401);
+    check(("looker", "old"), "GET /version", 401);
     check(("looker", "new"), "GET /v2/keys/", 200);
     check(STORE, "GET /v2/keys/", 200);
     site.configure(&user("patroni-broker", "monitor", "mine"));
