@@ -17,7 +17,7 @@ use patroni_broker::model::{CellGuid, CellSite, ContainerName, DockerAddress, Po
 use patroni_broker::registrar::Registrar;
 use shaky::Shaky;
 use storage::embedded::Options;
-use storage::{Clock, Embedded, Entry, Expect, Key, Revision, Store, Ttl};
+use storage::{Changed, Clock, Deadline, Embedded, Entry, Expect, Key, Revision, Store, Ttl};
 
 const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 
@@ -90,6 +90,15 @@ impl Site {
 
     fn revision(&self, key: &str) -> Option<Revision> {
         self.store.inner.get(&Key::parse(key).unwrap()).unwrap().map(|entry| entry.revision)
+    }
+
+    /// The keys of which a watcher after this revision hears.
+    fn woken_by(&self, after: Option<Revision>) -> Vec<String> {
+        let now = Deadline::after(Duration::ZERO);
+        match self.store.inner.watch(&Key::root(), after.unwrap(), now).unwrap().what {
+            Changed::Keys(keys) => keys.iter().map(Key::to_string).collect(),
+            Changed::Resync => panic!("the store has forgotten"),
+        }
     }
 
     #[track_caller]
@@ -179,7 +188,7 @@ fn what_stands_there_already_is_only_kept_alive() {
     site.start();
     site.run(0, "b", IMAGE, &[(5432, 20002)]);
     site.await_entries(&[A, B]);
-    assert_eq!(site.revision("/postgresql-patroni/10.0.0.1:a:5432"), before);
+    assert_eq!(site.woken_by(before), ["/postgresql-patroni/10.0.0.1:b:5432"]);
 }
 
 #[test]
@@ -238,7 +247,7 @@ fn entries_live_as_long_as_somebody_speaks_for_them() {
     }
     site.clock.advance(Duration::from_secs(15));
     assert_eq!(site.entries(), [A]);
-    assert_eq!(site.revision("/postgresql-patroni/10.0.0.1:a:5432"), revision, "no watcher was woken");
+    assert_eq!(site.woken_by(revision), [""; 0], "no watcher was woken");
     site.registrar = None;
     assert_eq!(site.entries(), [A], "the container runs on");
     site.clock.advance(Duration::from_secs(31));
