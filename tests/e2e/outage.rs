@@ -45,7 +45,8 @@ pub fn broker_away() -> Result<(), Failed> {
     let (written, failed) = writer.join().map_err(|_| "the writer panicked")?;
     let kept: u64 = sql(&uri, "SELECT count(*) FROM t")?.parse()?;
     println!("{written} writes acknowledged, {failed} failed, {kept} kept");
-    ensure(failed == 0, format!("{failed} writes failed")).map_err(|failed| site.explained(failed))?;
+    ensure(failed == 0, format!("{failed} writes failed"))
+        .map_err(|failed| site.explained_by_members(failed))?;
     ensure(kept >= written, format!("{written} acknowledged, {kept} kept"))?;
     let after = sql(&uri, timeline)?;
     ensure(before == after, format!("the timeline went from {before} to {after}: there was a failover"))?;

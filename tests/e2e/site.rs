@@ -108,6 +108,16 @@ impl Site {
             .into()
     }
 
+    /// A failure with the members' logs added too, each from its end.
+    pub fn explained_by_members(&self, failed: Failed) -> Failed {
+        let mut text = self.explained(failed).message().unwrap_or_default().to_owned();
+        for container in self.containers().unwrap_or_default() {
+            let log = bash(&format!("docker logs --tail 60 {container} 2>&1"), &[]).unwrap_or_default();
+            text += &format!("\n--- {container} logged last:\n{log}");
+        }
+        text.into()
+    }
+
     /// Kills the broker as `kill -9` does.
     pub fn kill(&mut self) -> Result<(), Failed> {
         if let Some(mut broker) = self.broker.take() {

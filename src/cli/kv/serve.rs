@@ -11,7 +11,7 @@ use storage::embedded::{Embedded, GUEST_PREFIX, Options};
 
 use crate::cli::signals::{Signalled, Wanted};
 use crate::cli::wiring::api_users;
-use crate::cli::{Failure, open_files};
+use crate::cli::{self, Failure, open_files};
 use crate::config::{self, ServerTls};
 
 /// Serve the embedded store by etcd's v2 API until SIGTERM or SIGINT. SIGHUP reads password and certificate anew.
@@ -99,7 +99,7 @@ fn reload(arguments: &Arguments, server: &Server) {
         Err(Failure::Failed(reason) | Failure::Usage(reason)) => {
             error!("everything stays as it is: {reason}");
         }
-        Err(_) => {}
+        Err(Failure::Reported) => error!("everything stays as it is"),
     }
 }
 
@@ -110,8 +110,7 @@ fn users(arguments: &Arguments) -> Result<Vec<User>, Failure> {
             "--users is of no use with --no-auth: everybody may do everything.".to_owned(),
         ));
     }
-    let environment = |name: &str| std::env::var(name).ok();
-    let read = config::read_store_users(file, arguments.user.as_deref(), &environment);
+    let read = config::read_store_users(file, arguments.user.as_deref(), &cli::environment);
     let found = read.map_err(|error| Failure::Failed(error.to_string()))?;
     found.warnings.iter().for_each(|warning| warn!("{}: {warning}", file.display()));
     Ok(api_users(&found.users))

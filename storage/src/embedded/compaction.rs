@@ -38,8 +38,8 @@ pub(super) fn used_of(
     Ok(Some((len, stats.allocated_pages() * stats.page_size() as u64)))
 }
 
-/// Compacts the file, whatever there is to win, and syncs. Whether it became smaller. Cut off at any point, it leaves a
-/// file in which everything is.
+/// Compacts the file, whatever there is to win; redb syncs it on the way. Whether it became smaller. Cut off at any point,
+/// it leaves a file in which everything is.
 pub(super) fn run(database: &mut Database, base: &dyn StorageBackend) -> Result<bool, redb::Error> {
     let (before, begun) = (base.len()?, Instant::now());
     database.compact()?;

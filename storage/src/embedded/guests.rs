@@ -129,12 +129,6 @@ impl Shared {
         drop(guests);
         self.history.ring();
     }
-
-    /// Whoever holds that somebody may do something looks again, and so do all who wait.
-    pub(super) fn admissions_changed(&self) {
-        self.admissions.fetch_add(1, Ordering::SeqCst);
-        self.history.ring();
-    }
 }
 
 /// Who lets guests in: the process that serves the store, which needs nobody's leave.

@@ -61,8 +61,8 @@ impl Handle {
         Open(self.database.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Closes the file and opens it again; gives what is in it. Where there is no use in it the file stays
-    /// as it is, so that what can be read still is.
+    /// Closes the file and opens it again; gives what is in it. Where the disk takes nothing it is not even tried: all of
+    /// the file would be read for it.
     pub(super) fn open_again(&self) -> Result<Content, OpenError> {
         (self.probe)()?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);

@@ -13,13 +13,14 @@
 //! together, after the commit. [`http`] is the door for other processes. It knows no domain type.
 //!
 //! Directories are those of etcd v2: a put makes the missing ones, they stay when they are emptied, and they are no
-//! entries to [`Store`]. An entry cannot stand where a directory is, nor under an entry: that is
+//! entries to [`crate::Store`] (`contract`). An entry cannot stand where a directory is, nor under an entry: that is
 //! [`StoreError::Corrupt`], since no retry mends it, unless an expectation already says otherwise.
 
 mod apply;
 mod change;
 mod compaction;
 mod content;
+mod contract;
 mod expiry;
 pub mod fetch;
 mod file;
@@ -57,12 +58,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use crate::store::{check_shown, check_value};
-use crate::{
-    Changed, Changes, Clock, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, SystemClock,
-    Ttl,
-};
-use change::{Change, Condition, Content, Event, Refusal, Scope};
+use crate::{Clock, Deadline, Key, StoreError, SystemClock};
+use change::{Change, Event, Refusal};
 use content::Content as FileContent;
 pub use file::OpenError;
 pub use guests::{GUEST_PREFIX, Guests};
@@ -159,7 +156,6 @@ impl Shared {
             view.deadlines.set(key, Some(expiry::deadline(now, ttl)));
         }
         self.replace_guests(guests);
-        self.admissions_changed();
         // What was there before is dropped when nobody waits for it.
         let before =
             self.history.restart_at(numbers.index, || std::mem::replace(&mut *self.change_view(), view));
@@ -323,105 +319,6 @@ impl Drop for Embedded {
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Embedded").field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-impl Store for Embedded {
-    fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
-        Ok(self.shared.get(key))
-    }
-
-    fn list(&self, prefix: &Key) -> Result<Listing, StoreError> {
-        Ok(self.shared.list(prefix))
-    }
-
-    fn put(&self, key: &Key, value: &[u8], ttl: Option<Ttl>, expect: Expect) -> Result<Revision, StoreError> {
-        check_value(key, value)?;
-        check_shown(key)?;
-        let change = Change::Put {
-            key: key.clone(),
-            content: Content::File(value.into()),
-            ttl: ttl.map(Ttl::as_seconds),
-            only_if: condition(expect),
-        };
-        match self.ask(key, change)? {
-            Ok(event) => Ok(Revision(event.index)),
-            Err(refusal) => Err(refused(key, refusal, expect)),
-        }
-    }
-
-    fn refresh(&self, key: &Key, ttl: Ttl, held: Revision) -> Result<Revision, StoreError> {
-        let expect = Expect::Unchanged(held);
-        let change = Change::Refresh { key: key.clone(), ttl: ttl.as_seconds(), only_if: condition(expect) };
-        match self.ask(key, change)? {
-            Ok(event) => Ok(Revision(event.index)),
-            Err(refusal) => Err(refused(key, refusal, expect)),
-        }
-    }
-
-    fn delete(&self, key: &Key, expect: Expect) -> Result<(), StoreError> {
-        if expect == Expect::Absent {
-            return Err(StoreError::Conflict);
-        }
-        let change = Change::Delete { key: key.clone(), scope: Scope::File, only_if: condition(expect) };
-        match (self.ask(key, change)?, expect) {
-            (Ok(_), _) => Ok(()),
-            // A directory is not an entry, so that there was nothing to remove.
-            (Err(_), Expect::Anything) => Ok(()),
-            (Err(_), _) => Err(StoreError::Conflict),
-        }
-    }
-
-    fn watch(&self, prefix: &Key, after: Revision, deadline: Deadline) -> Result<Changes, StoreError> {
-        let history = &self.shared.history;
-        let mut recent = history.look();
-        loop {
-            let current = recent.current();
-            let Some(events) = recent.after(after.0) else {
-                return Ok(Changes { revision: Revision(current), what: Changed::Resync });
-            };
-            // No listing is ahead of the history: it comes from another store.
-            if after.0 > current {
-                return Ok(Changes { revision: Revision(current), what: Changed::Resync });
-            }
-            let mut keys: Vec<Key> =
-                events.filter(|event| event.concerns(prefix)).map(|event| event.node.key.clone()).collect();
-            if !keys.is_empty() || deadline.has_passed() {
-                keys.sort();
-                keys.dedup();
-                return Ok(Changes { revision: Revision(current), what: Changed::Keys(keys) });
-            }
-            recent = history.wait(recent, deadline);
-        }
-    }
-
-    /// They come from memory.
-    fn reads_are_local(&self) -> bool {
-        true
-    }
-}
-
-fn condition(expect: Expect) -> Condition {
-    match expect {
-        Expect::Absent => Condition { exists: Some(false), ..Condition::default() },
-        Expect::Unchanged(revision) => Condition { index: Some(revision.0), ..Condition::default() },
-        Expect::Anything => Condition::default(),
-    }
-}
-
-/// What a refused put or refresh means to its asker.
-fn refused(key: &Key, refusal: Refusal, expect: Expect) -> StoreError {
-    match (refusal, expect) {
-        (Refusal::NotADirectory { at }, _) => {
-            StoreError::Corrupt { reason: format!("{key} cannot be written: {at} is no directory") }
-        }
-        (Refusal::NotAFile, Expect::Anything) => {
-            StoreError::Corrupt { reason: format!("{key} cannot be written: it is a directory") }
-        }
-        (Refusal::RootIsReadOnly, _) => {
-            StoreError::Corrupt { reason: "the root cannot be written".to_owned() }
-        }
-        _ => StoreError::Conflict,
     }
 }
 

@@ -200,31 +200,9 @@ fn a_backup_ends_with_its_owners_password() {
 #[test]
 fn nothing_is_written_after_the_dismissal_is_told() {
     let house = House::waiting(LONG);
-    let (stop, own) = (AtomicBool::new(false), key("/service/b1/config"));
-    thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| {
-                let mut connection = connect(house.at());
-                let one = request(GUEST, "PUT", "/v2/keys/service/b1/config", "value=x", "");
-                while !stop.load(Ordering::SeqCst) {
-                    connection.write_all(&one.repeat(8)).unwrap();
-                    (0..8).for_each(|_| drop(one_answer(&mut connection)));
-                }
-            });
-        }
-        let mut late = Vec::new();
-        for round in 0..60 {
-            thread::sleep(Duration::from_millis(10));
-            house.guests.dismiss("b1").unwrap();
-            let told = house.store.get(&own).unwrap().unwrap().revision;
-            thread::sleep(Duration::from_millis(10));
-            if house.store.get(&own).unwrap().unwrap().revision != told {
-                late.push(round);
-            }
-            house.guests.admit(&guest("b1", B1)).unwrap();
-        }
-        stop.store(true, Ordering::SeqCst);
-        assert_eq!(late, [0; 0], "rounds in which it wrote on");
+    let dismiss = || house.guests.dismiss("b1").unwrap();
+    nothing_is_written_after(&house, GUEST, "/service/b1/config", &dismiss, &|| {
+        house.guests.admit(&guest("b1", B1)).unwrap();
     });
 }
 
@@ -232,14 +210,26 @@ fn nothing_is_written_after_the_dismissal_is_told() {
 #[test]
 fn nothing_is_written_after_users_were_replaced() {
     let house = House::waiting(LONG);
-    let (stop, own) = (AtomicBool::new(false), key("/broker/routers/r1"));
     let (router, role) = callers().remove(1);
     house.owner_puts("/broker/routers/r1", "x");
+    nothing_is_written_after(
+        &house,
+        router,
+        "/broker/routers/r1",
+        &|| house.server.replace_users(vec![]),
+        &|| house.server.replace_users(vec![user(router, &role)]),
+    );
+}
+
+/// `who` writes its own key as fast as it can, and is let out and in again meanwhile.
+fn nothing_is_written_after(house: &House, who: Who<'_>, own: &str, out: &dyn Fn(), back_in: &dyn Fn()) {
+    let stop = AtomicBool::new(false);
+    let revision = || house.store.get(&key(own)).unwrap().unwrap().revision;
     thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
                 let mut connection = connect(house.at());
-                let one = request(router, "PUT", "/v2/keys/broker/routers/r1", "value=x", "");
+                let one = request(who, "PUT", &format!("/v2/keys{own}"), "value=x", "");
                 while !stop.load(Ordering::SeqCst) {
                     connection.write_all(&one.repeat(8)).unwrap();
                     (0..8).for_each(|_| drop(one_answer(&mut connection)));
@@ -249,13 +239,13 @@ fn nothing_is_written_after_users_were_replaced() {
         let mut late = Vec::new();
         for round in 0..60 {
             thread::sleep(Duration::from_millis(10));
-            house.server.replace_users(vec![]);
-            let told = house.store.get(&own).unwrap().unwrap().revision;
+            out();
+            let told = revision();
             thread::sleep(Duration::from_millis(10));
-            if house.store.get(&own).unwrap().unwrap().revision != told {
+            if revision() != told {
                 late.push(round);
             }
-            house.server.replace_users(vec![user(router, &role)]);
+            back_in();
         }
         stop.store(true, Ordering::SeqCst);
         assert_eq!(late, [0; 0], "rounds in which it wrote on");

@@ -300,10 +300,7 @@ mod tests {
         let known =
             || [&a, &b, &all].map(|caller| accounts.knows(&store.shared, &store.shared.guests(), caller));
         assert_eq!(known(), [true, true, true]);
-        let replace = |users: Vec<User>| {
-            accounts.replace(&owner(), users);
-            store.shared.admissions_changed();
-        };
+        let replace = |users: Vec<User>| store.shared.change_admissions(|| accounts.replace(&owner(), users));
         replace(vec![user("b", "x", "/b"), user("a", "x", "/a")]);
         assert_eq!(known(), [true, true, true], "nobody has changed");
         replace(vec![user("a", "y", "/a"), user("b", "x", "/b")]);
