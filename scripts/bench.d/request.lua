@@ -1,4 +1,4 @@
--- What wrk asks, and how its figures are printed for a script to read:
+-- What wrk asks; figures.lua prints what it has measured.
 --
 --   wrk … --script request.lua URL -- METHOD [BODY [NEW]]
 --
