@@ -1,4 +1,4 @@
--- What wrk asks of a store that speaks etcd's v2 API, and how its figures are printed for a script to read:
+-- What wrk asks of a store that speaks the v2 API of etcd; figures.lua prints what it has measured.
 --
 --   wrk … --script store.lua URL -- put|get|swap
 --
