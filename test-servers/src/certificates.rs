@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+use ureq::tls::{Certificate, ClientCert, PrivateKey};
 
 const CURVE: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const DAYS: [&str; 2] = ["-days", "2"];
@@ -19,6 +20,15 @@ pub struct Identity {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+impl Identity {
+    /// For a client that shows it.
+    pub(crate) fn read(&self) -> io::Result<ClientCert> {
+        let certificate = Certificate::from_pem(&fs::read(&self.certificate)?).map_err(io::Error::other)?;
+        let key = PrivateKey::from_pem(&fs::read(&self.key)?).map_err(io::Error::other)?;
+        Ok(ClientCert::new_with_certs(&[certificate], key))
+    }
 }
 
 /// What a server needs to speak TLS.

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::certificates::ServerTls;
+use crate::certificates::{Identity, ServerTls};
 use crate::free_ports::free_address;
-use crate::http::call;
+use crate::http::{call, call_as};
 use crate::process::{Process, on_the_path};
 
 /// Whether a real etcd can be started here.
@@ -45,6 +45,8 @@ pub struct Etcd {
     endpoint: String,
     /// Where its health is asked, plainly and without a password whatever its clients need.
     metrics: SocketAddr,
+    /// Its own certificate, which is as good as a client's.
+    identity: Option<Identity>,
     _directory: TempDir,
 }
 
@@ -107,7 +109,8 @@ impl Etcd {
         arguments.extend(options.arguments.iter().map(OsString::from));
         let program = on_the_path("etcd").unwrap_or_else(|| PathBuf::from("etcd"));
         let process = Process::new(program, arguments, directory.path().join("etcd.log"));
-        Ok(Self { process, address, endpoint, metrics, _directory: directory })
+        let identity = options.tls.as_ref().map(|tls| tls.identity.clone());
+        Ok(Self { process, address, endpoint, metrics, identity, _directory: directory })
     }
 
     /// Where clients reach it: `http://…` or `https://…`.
@@ -162,14 +165,20 @@ impl Etcd {
         self.process.resume()
     }
 
-    /// Waits until it answers, knows a leader, and reads with a quorum.
+    /// Waits until it answers its clients, knows a leader, and reads with a quorum.
     ///
     /// # Errors
     ///
     /// If that takes more than 30 s, or it ends by itself.
     pub fn wait_until_ready(&mut self) -> io::Result<()> {
         let health = format!("http://{}/health", self.metrics);
-        self.process.wait_for("ready", || Ok(call("GET", &health, &[], None)?.json()["health"] == "true"))
+        // Where its health is asked it answers before it has looked at its clients' certificates and keys.
+        let version = format!("{}/version", self.endpoint);
+        let client = self.identity.as_ref();
+        self.process.wait_for("ready", || {
+            call_as(client, "GET", &version, &[], None)?.fine("its version")?;
+            Ok(call("GET", &health, &[], None)?.json()["health"] == "true")
+        })
     }
 
     /// The last lines of its log.

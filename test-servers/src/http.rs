@@ -10,6 +10,8 @@ use ureq::Agent;
 use ureq::http::Request;
 use ureq::tls::TlsConfig;
 
+use crate::certificates::Identity;
+
 /// Servers that are ready answer in milliseconds; one that is paused never does.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -35,13 +37,25 @@ impl Answer {
 
 /// Any status is an answer.
 pub fn call(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&str>) -> io::Result<Answer> {
+    call_as(None, method, url, headers, body)
+}
+
+/// Like [`call`], showing a client's certificate where the server asks for one.
+pub fn call_as(
+    client: Option<&Identity>,
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&str>,
+) -> io::Result<Answer> {
+    let certificate = client.map(Identity::read).transpose()?;
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         // What this machine needs to reach the world is not on the way to itself.
         .proxy(None)
         // It is our own server, on this machine.
-        .tls_config(TlsConfig::builder().disable_verification(true).build())
+        .tls_config(TlsConfig::builder().disable_verification(true).client_cert(certificate).build())
         .build()
         .into();
     let mut request = Request::builder().method(method).uri(url);
