@@ -24,6 +24,7 @@ mod https;
 mod log;
 mod patroni;
 mod ports;
+mod postgresql;
 mod problem;
 mod reader;
 mod schemas;

@@ -1,5 +1,6 @@
 //! What the `patroni` driver wants to know of a plan.
 
+use super::postgresql;
 use super::reader::Section;
 use crate::model::PatroniPlan;
 
@@ -9,16 +10,17 @@ const TOP_KEYS: [&str; 4] = ["service", "serviceinstances", "routing", "broker"]
 pub(super) fn read(section: &Section<'_>, cells: usize) -> Option<PatroniPlan> {
     const MIB: u64 = 1024 * 1024;
     let image = section.required("image", image);
-    let node_count = section.number_or("node_count", 2, 1..=1000);
+    let default = PatroniPlan::of("");
+    let node_count = section.number_or("node_count", default.node_count, 1..=1000);
     if usize::try_from(node_count).is_ok_and(|count| count > cells) {
         let s = if cells == 1 { "" } else { "s" };
         section.problem("node_count", format!("{node_count} nodes cannot be spread over {cells} cell{s}"));
     }
-    let synchronous = section.flag("synchronous", false);
-    let database = section.optional("database", "postgres", database);
-    let ttl_s = section.number_or("ttl_s", 20, 20..=3600);
-    let loop_wait_s = section.number_or("loop_wait_s", 3, 1..=3600);
-    let retry_timeout_s = section.number_or("retry_timeout_s", 8, 3..=3600);
+    let synchronous = section.flag("synchronous", default.synchronous);
+    let database = section.optional("database", &default.database, database);
+    let ttl_s = section.number_or("ttl_s", default.ttl_s, 20..=3600);
+    let loop_wait_s = section.number_or("loop_wait_s", default.loop_wait_s, 1..=3600);
+    let retry_timeout_s = section.number_or("retry_timeout_s", default.retry_timeout_s, 3..=3600);
     if loop_wait_s + 2 * retry_timeout_s > ttl_s {
         let message = format!(
             "must be at least loop_wait_s + 2 * retry_timeout_s, which is {}: Patroni's own rule",
@@ -27,7 +29,7 @@ pub(super) fn read(section: &Section<'_>, cells: usize) -> Option<PatroniPlan> {
         section.problem("ttl_s", message);
     }
     let memory_mb = section.number("memory_mb", 64..=16_777_216);
-    let shm_mb = section.number_or("shm_mb", 64, 1..=16_777_216);
+    let shm_mb = section.number("shm_mb", 1..=16_777_216);
     Some(PatroniPlan {
         image: image?,
         node_count,
@@ -36,8 +38,9 @@ pub(super) fn read(section: &Section<'_>, cells: usize) -> Option<PatroniPlan> {
         ttl_s,
         loop_wait_s,
         retry_timeout_s,
-        memory_bytes: memory_mb.map(|memory| u64::from(memory) * MIB),
-        shm_bytes: u64::from(shm_mb) * MIB,
+        memory_bytes: memory_mb.map(|memory| u64::from(memory) * MIB).or(default.memory_bytes),
+        shm_bytes: shm_mb.map_or(default.shm_bytes, |shm| u64::from(shm) * MIB),
+        postgresql_parameters: postgresql::read(section),
     })
 }
 

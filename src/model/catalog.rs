@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{PlanId, ServiceId};
+use super::{Build, PlanId, ServiceId};
 
 /// Every service offering. Ids and names are unique; the configuration checks that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +132,33 @@ pub struct PatroniPlan {
     pub memory_bytes: Option<u64>,
     /// The container's `/dev/shm`.
     pub shm_bytes: u64,
+    /// PostgreSQL's parameters, into Patroni's dynamic configuration.
+    pub postgresql_parameters: Map<String, Value>,
+}
+
+impl PatroniPlan {
+    /// What a plan is that says nothing but its image.
+    #[must_use]
+    pub fn of(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            node_count: 2,
+            synchronous: false,
+            database: "postgres".to_owned(),
+            ttl_s: 20,
+            loop_wait_s: 3,
+            retry_timeout_s: 8,
+            memory_bytes: None,
+            shm_bytes: 64 << 20,
+            postgresql_parameters: Map::new(),
+        }
+    }
+
+    /// What its nodes' containers are made as.
+    #[must_use]
+    pub fn build(&self) -> Build {
+        Build { image: self.image.clone(), memory_bytes: self.memory_bytes, shm_bytes: self.shm_bytes }
+    }
 }
 
 impl Catalog {

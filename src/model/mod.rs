@@ -1,5 +1,6 @@
 //! Plain data that every layer speaks: ids, secrets, the catalog, cells, users. No I/O, no store, no HTTP.
 
+mod build;
 mod catalog;
 mod cell;
 mod id;
@@ -9,6 +10,7 @@ mod secret;
 mod store_user;
 mod user;
 
+pub use build::Build;
 pub use catalog::{Catalog, DriverKind, MaintenanceInfo, PatroniPlan, Plan, PlanSettings, Schemas, Service};
 pub use cell::{CellSite, DockerAddress, InvalidPortRange, PortRange, TlsFiles};
 pub use id::{

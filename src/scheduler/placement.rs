@@ -14,6 +14,8 @@ pub struct CellLoad {
     pub availability_zone: String,
     /// The nodes of every instance on it.
     pub nodes: usize,
+    /// Whether new nodes are kept off it.
+    pub cordoned: bool,
 }
 
 /// What is wanted.
@@ -39,11 +41,18 @@ pub enum PlacementError {
         /// Those that there are.
         cells: Vec<CellGuid>,
     },
+    /// The request names a cell that new nodes are kept off.
+    Cordoned {
+        /// As the request names it.
+        cell: CellGuid,
+        /// Those of the others that the request allows and that can take one.
+        cells: Vec<CellGuid>,
+    },
     /// More nodes than cells.
     TooFewCells {
         /// The nodes that the cluster would have.
         nodes: usize,
-        /// The cells that may be used.
+        /// The cells that can take one, or have one that stays.
         cells: Vec<CellGuid>,
     },
 }
@@ -54,6 +63,16 @@ impl fmt::Display for PlacementError {
         match self {
             Self::UnknownCell { cell, cells } => {
                 write!(f, "there is no cell {cell}; the cells are {}", list(cells))
+            }
+            Self::Cordoned { cell, cells } if cells.is_empty() => {
+                write!(f, "cell {cell} is cordoned: it takes no new nodes")
+            }
+            Self::Cordoned { cell, cells } => {
+                write!(
+                    f,
+                    "cell {cell} is cordoned: it takes no new nodes; of the cells that are allowed, {} can",
+                    list(cells)
+                )
             }
             Self::TooFewCells { nodes, cells } if cells.is_empty() => {
                 write!(f, "{nodes} nodes are asked for and no cell can take one")
@@ -74,7 +93,8 @@ impl std::error::Error for PlacementError {}
 
 /// Chooses a cell for each new node, in the order in which they are to be made: a cell that the cluster does not use;
 /// among those the zone with the fewest of the cluster's nodes; then the cell with the fewest nodes overall; then the
-/// lowest guid. No cell takes two nodes of one cluster.
+/// lowest guid. No cell takes two nodes of one cluster, and a cordoned one takes none: naming it is refused, unless it is
+/// excluded all the same, or occupied by a node that stays.
 ///
 /// # Errors
 /// [`PlacementError`], naming the cells.
@@ -84,13 +104,20 @@ pub fn place(loads: &[CellLoad], wish: &Wish<'_>) -> Result<Vec<CellGuid>, Place
         let cells = loads.iter().map(|load| load.guid.clone()).collect();
         return Err(PlacementError::UnknownCell { cell: cell.clone(), cells });
     }
-    let allowed = |load: &&CellLoad| {
+    let occupied = |load: &CellLoad| wish.occupied.contains(&load.guid);
+    let allowed = |load: &CellLoad| {
         wish.among.is_none_or(|among| among.contains(&load.guid)) && !wish.excluded.contains(&load.guid)
     };
-    let mut free: Vec<&CellLoad> =
-        loads.iter().filter(allowed).filter(|load| !wish.occupied.contains(&load.guid)).collect();
+    let usable = |load: &&CellLoad| allowed(load) && !load.cordoned && !occupied(load);
+    let guids = |of: &mut dyn Iterator<Item = &CellLoad>| of.map(|load| load.guid.clone()).collect();
+    let is_named = |load: &&CellLoad| wish.among.is_some() && allowed(load) && !occupied(load);
+    if let Some(cordoned) = loads.iter().filter(is_named).find(|load| load.cordoned) {
+        let cells = guids(&mut loads.iter().filter(usable));
+        return Err(PlacementError::Cordoned { cell: cordoned.guid.clone(), cells });
+    }
+    let mut free: Vec<&CellLoad> = loads.iter().filter(usable).collect();
     if free.len() < wish.new_nodes {
-        let cells = loads.iter().filter(allowed).map(|load| load.guid.clone()).collect();
+        let cells = guids(&mut loads.iter().filter(|load| occupied(load) || usable(load)));
         return Err(PlacementError::TooFewCells { nodes: wish.occupied.len() + wish.new_nodes, cells });
     }
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
@@ -111,25 +138,12 @@ pub fn place(loads: &[CellLoad], wish: &Wish<'_>) -> Result<Vec<CellGuid>, Place
 
 #[cfg(test)]
 mod tests {
-    use super::{CellLoad, PlacementError, Wish, place};
+    use super::{PlacementError, Wish, place};
     use crate::model::CellGuid;
+    use crate::scheduler::tests::loads;
 
     fn guids(list: &str) -> Vec<CellGuid> {
         list.split_whitespace().map(|raw| CellGuid::parse(raw).unwrap()).collect()
-    }
-
-    /// Cells are written `guid@zone:nodes`.
-    fn loads(cells: &str) -> Vec<CellLoad> {
-        let load = |raw: &str| {
-            let (guid, rest) = raw.split_once('@').unwrap();
-            let (zone, nodes) = rest.split_once(':').unwrap();
-            CellLoad {
-                guid: CellGuid::parse(guid).unwrap(),
-                availability_zone: zone.to_owned(),
-                nodes: nodes.parse().unwrap(),
-            }
-        };
-        cells.split_whitespace().map(load).collect()
     }
 
     fn check(cells: &str, occupied: &str, new_nodes: usize, expected: &str) {
@@ -149,6 +163,7 @@ mod tests {
         let chosen = match place(&loads(cells), &wish) {
             Ok(chosen) => chosen.iter().map(CellGuid::as_str).collect::<Vec<_>>().join(" "),
             Err(PlacementError::UnknownCell { cell, .. }) => format!("unknown {cell}"),
+            Err(PlacementError::Cordoned { cell, cells }) => format!("{cell} cordoned, not {}", cells.len()),
             Err(PlacementError::TooFewCells { cells, .. }) => format!("too few of {}", cells.len()),
         };
         assert_eq!(chosen, expected, "{cells} with {occupied:?} among {among:?} without {excluded:?}");
@@ -175,5 +190,19 @@ mod tests {
         check_among("a@z1:0 b@z1:0", "a", None, "b", 1, "too few of 1");
         check("a@z1:0 b@z1:0", "", 3, "too few of 2");
         check("", "", 1, "too few of 0");
+    }
+
+    #[test]
+    fn a_cordoned_cell_takes_no_new_node() {
+        check("a@z1:0! b@z1:9", "", 1, "b");
+        check("a@z1:0! b@z1:0", "", 2, "too few of 1");
+        check("a@z1:0!", "", 1, "too few of 0");
+        check_among("a@z1:0! b@z1:0", "", Some("a b"), "", 1, "a cordoned, not 1");
+        check_among("a@z1:0! b@z1:0", "", Some("b"), "", 1, "b");
+        // What the cluster has there stays.
+        check_among("a@z1:0! b@z1:0", "a", Some("a b"), "", 1, "b");
+        check("a@z1:0! b@z1:0", "a", 2, "too few of 2");
+        // It is known not to serve: who asks passes it over.
+        check_among("a@z1:0! b@z1:0", "", Some("a b"), "a", 1, "b");
     }
 }

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::model::{CellGuid, NodeId};
+use super::differences;
+use crate::model::{Build, CellGuid, NodeId};
 
 /// One durable unit of work. Performing it twice equals performing it once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,63 @@ pub enum Step {
         /// Where.
         cell: CellGuid,
     },
+    /// Have the image on these cells, and make sure that it is of the PostgreSQL that the cluster's data are of. Changes
+    /// nothing of the cluster, and spares its nodes the time of a pull while they are down.
+    CheckImage {
+        /// Which.
+        image: String,
+        /// Where it will be used.
+        cells: Vec<CellGuid>,
+    },
+    /// Wait until each of these nodes runs and has caught up with the leader.
+    AwaitNodes {
+        /// Which nodes of the record.
+        nodes: Vec<NodeId>,
+    },
+    /// Let one of these nodes be the leader: the one that leads, if it is one of them; else the one that has caught up
+    /// best takes over in good order.
+    HandOver {
+        /// Which nodes may lead.
+        to: Vec<NodeId>,
+    },
+    /// Make a node's container anew on its volume, if it is not as it should be.
+    RemakeNode {
+        /// Which node of the record.
+        node: NodeId,
+        /// Where.
+        cell: CellGuid,
+        /// As what it was made: what an undoing goes back to.
+        from: Build,
+        /// As what it is to be made.
+        to: Build,
+    },
+    /// Make a node run that an earlier update may have left down, as its record says.
+    ReviveNode {
+        /// Which node of the record.
+        node: NodeId,
+        /// Where.
+        cell: CellGuid,
+    },
+    /// Change the cluster's settings in Patroni's dynamic configuration.
+    Configure {
+        /// What they were: what an undoing goes back to.
+        from: Map<String, Value>,
+        /// What they are to be.
+        to: Map<String, Value>,
+    },
+    /// Restart the node's PostgreSQL, if its settings wait for that.
+    RestartNode {
+        /// Which node of the record.
+        node: NodeId,
+    },
+    /// Take a node out of a cluster that lives on: never its leader; in good order, with its volumes, its ports and its
+    /// entry among the members.
+    RetireNode {
+        /// Which node of the record.
+        node: NodeId,
+        /// Where.
+        cell: CellGuid,
+    },
     /// Remove what the members keep in the store, and the index of nodes.
     ForgetMembers,
     /// Remove the bindings' records.
@@ -55,7 +114,26 @@ impl Step {
     /// Whether the instance is, also when the step was begun, as it was before.
     #[must_use]
     pub fn changes_nothing(&self) -> bool {
-        matches!(self, Self::AwaitMembers { .. } | Self::AwaitRoute | Self::Wait { .. } | Self::Fail { .. })
+        matches!(
+            self,
+            Self::AwaitMembers { .. }
+                | Self::AwaitNodes { .. }
+                | Self::CheckImage { .. }
+                | Self::AwaitRoute
+                | Self::ReviveNode { .. }
+                | Self::Wait { .. }
+                | Self::Fail { .. }
+        )
+    }
+
+    /// As it is displayed, with the settings that change: for who rehearses and not for the log, since a setting may be a
+    /// command with a password in it.
+    #[must_use]
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Configure { from, to } => format!("{self}{}", differences::of_settings(from, to)),
+            step => step.to_string(),
+        }
     }
 }
 
@@ -69,6 +147,16 @@ impl fmt::Display for Step {
             Self::AwaitMembers { running } => write!(f, "await {running} members"),
             Self::AwaitRoute => f.write_str("await the route"),
             Self::RemoveNode { node, cell } => write!(f, "remove node {node} from cell {cell}"),
+            Self::CheckImage { image, cells } => write!(f, "check the image {image} on {}", list(cells)),
+            Self::AwaitNodes { nodes } => write!(f, "await that {} run and have caught up", list(nodes)),
+            Self::HandOver { to } => write!(f, "let one of {} lead", list(to)),
+            Self::RemakeNode { node, cell, from, to } => {
+                write!(f, "make node {node} on cell {cell} anew{}", differences::of_builds(from, to))
+            }
+            Self::ReviveNode { node, cell } => write!(f, "revive node {node} on cell {cell} if it is down"),
+            Self::Configure { .. } => f.write_str("change the cluster's settings"),
+            Self::RestartNode { node } => write!(f, "restart node {node} if its settings wait for that"),
+            Self::RetireNode { node, cell } => write!(f, "retire node {node} from cell {cell}"),
             Self::ForgetMembers => f.write_str("forget the members"),
             Self::ForgetBindings => f.write_str("forget the bindings"),
             Self::WithdrawRoute => f.write_str("withdraw the route"),
@@ -76,6 +164,10 @@ impl fmt::Display for Step {
             Self::Fail { reason } => write!(f, "fail: {reason}"),
         }
     }
+}
+
+fn list<T: fmt::Display>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// How a new cluster comes to be. The route is published first, so that routers are ready when the members are.
@@ -117,8 +209,10 @@ pub fn pretend(delay_ms: u64, failure: Option<String>) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, Value};
+
     use super::{Step, deprovision, pretend, provision, roll_back};
-    use crate::model::{CellGuid, NodeId};
+    use crate::model::{Build, CellGuid, NodeId};
 
     fn check(steps: &[Step], expected: &str) {
         let words: Vec<String> = steps.iter().map(ToString::to_string).collect();
@@ -145,7 +239,24 @@ mod tests {
             "remove node n1 from cell a, remove node n2 from cell b, forget the members, withdraw the route",
         );
         check(&deprovision(&[]), "forget the members, forget the bindings, withdraw the route");
+        let build = |image: &str| Build { image: image.to_owned(), memory_bytes: None, shm_bytes: 1 << 20 };
+        let [(node, cell), _] = &nodes[..] else { panic!("there are two") };
+        let (node, cell) = (node.clone(), cell.clone());
+        check(
+            &[Step::RemakeNode { node, cell, from: build("i:1"), to: build("i:2") }],
+            "make node n1 on cell a anew (image i:1 → i:2)",
+        );
         check(&pretend(0, None), "wait 0 ms");
         check(&pretend(500, Some("as told".to_owned())), "wait 500 ms, fail: as told");
+    }
+
+    #[test]
+    fn settings_are_told_and_not_logged() {
+        let command = |word: &str| Map::from_iter([("archive_command".to_owned(), Value::from(word))]);
+        let step = Step::Configure { from: command("hunter2"), to: command("hunter3") };
+        assert_eq!(step.to_string(), "change the cluster's settings");
+        let told = r#"change the cluster's settings (archive_command "hunter2" → "hunter3")"#;
+        assert_eq!(step.in_full(), told);
+        assert_eq!(Step::ForgetMembers.in_full(), "forget the members");
     }
 }

@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use storage::{AccessControl, ClientAccess, Revision, Store, StoreError};
 
 use crate::cells::ContainerSpec;
-use crate::model::{CellGuid, DriverKind, InstanceId, Mint, NodeId, Plan, Schemas, Secret};
-use crate::patroni::{Member, Progress};
-use crate::scheduler::Step;
+use crate::model::{Build, CellGuid, DriverKind, InstanceId, Mint, NodeId, Plan, Schemas, Secret};
+use crate::patroni::{Member, Progress, RestApi};
+use crate::scheduler::{Reshape, Step};
 use crate::state::{
     Answering, BindingKind, BindingRecord, Credentials, InstanceRecord, NodeRecord, UpdateRecord,
 };
@@ -43,17 +43,18 @@ pub trait Driver: Send + Sync {
     /// How an instance comes to be, given its record with the placement that [`Driver::order`] asked for.
     fn provision(&self, record: &InstanceRecord) -> Procedure;
 
-    /// How an instance becomes what the update says: `plan` is the one that it is to have. Without a step it is so at
-    /// once.
+    /// How an instance becomes what the update says: `plan` is the one that it is to have, `before` the one that it has,
+    /// where the catalog still has that. An update to what is so already is what moves a cluster for an operator.
     ///
     /// # Errors
-    /// Says why it cannot.
+    /// [`UpdateError`].
     fn update(
         &self,
         plan: &Plan,
+        before: Option<&Plan>,
         record: &InstanceRecord,
         update: &UpdateRecord,
-    ) -> Result<Procedure, UpdateNotSupported>;
+    ) -> Result<Change, UpdateError>;
 
     /// Whether an update that failed may go well when it is asked for again.
     fn is_update_repeatable(&self, _update: &UpdateRecord) -> bool {
@@ -176,7 +177,49 @@ pub trait Containers: Send + Sync {
     ///
     /// # Errors
     /// As [`Store::delete`]; [`StoreError::Conflict`] when something changed meanwhile: do it again.
-    fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError>;
+    fn forget(&self, instance: &InstanceId) -> Result<(), StoreError>;
+
+    /// As what a node's container is made: as its record says, or else its plan.
+    fn build(&self, plan: &Plan, node: &NodeRecord) -> Build;
+
+    /// Lets one of these nodes lead: nothing where one of them does. Returns when it does, or why not.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    fn hand_over(&self, record: &InstanceRecord, to: &[NodeId]) -> Result<(), MemberError>;
+
+    /// Changes the cluster's settings, and returns when each member that runs knows them.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    fn configure(
+        &self,
+        record: &InstanceRecord,
+        from: &Map<String, Value>,
+        to: &Map<String, Value>,
+    ) -> Result<(), MemberError>;
+
+    /// Restarts what runs inside a node, if its settings wait for that. Returns when it runs again.
+    ///
+    /// # Errors
+    /// [`MemberError`].
+    fn restart_if_pending(&self, record: &InstanceRecord, node: &NodeId) -> Result<(), MemberError>;
+
+    /// Whether data made by the one image can be used by the other, given the images' environments.
+    ///
+    /// # Errors
+    /// Says why not, for the user.
+    fn check_image(
+        &self,
+        from: &BTreeMap<String, String>,
+        to: &BTreeMap<String, String>,
+    ) -> Result<(), UpdateNotSupported>;
+
+    /// Forgets a member that is gone, of an instance that lives on.
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    fn forget_member(&self, record: &InstanceRecord, node: &NodeId) -> Result<(), StoreError>;
 
     /// Every secret text that a container of this instance knows, each no longer than a line, so that its log can be
     /// cleaned of them.
@@ -192,11 +235,11 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// Every driver there is. `access` is how containers reach the store.
+    /// Every driver there is. `access` is how containers reach the store, `members` how Patroni's are spoken to.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
+    pub fn new(store: Arc<dyn Store>, access: StoreAccess, members: Arc<dyn RestApi>) -> Self {
         let guests = access.guests.clone();
-        let patroni = Arc::new(patroni::PatroniDriver::new(store, access));
+        let patroni = Arc::new(patroni::PatroniDriver::new(store, access, members));
         Self { patroni, dream: Arc::new(dream::DreamDriver), guests }
     }
 
@@ -252,6 +295,38 @@ pub struct Procedure {
     pub steps: Vec<Step>,
     /// When those who ask for it are answered.
     pub answering: Answering,
+}
+
+/// What an update comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// These steps; none where it is so at once.
+    Steps(Procedure),
+    /// Its nodes become others: the broker places them, and [`crate::scheduler::reshape`] says in which order.
+    Reshape(Reshape),
+}
+
+/// Why members did not do what they were asked to, sorted by what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberError {
+    /// It may go well later.
+    NotNow {
+        /// What it waits for, for people.
+        reason: String,
+    },
+    /// It never will.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for MemberError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// How a binding is made or ended.
@@ -320,6 +395,27 @@ impl std::error::Error for InvalidParameters {}
 pub struct UpdateNotSupported {
     /// Why, for the sender.
     pub reason: String,
+}
+
+/// Why an update is not planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateError {
+    /// It is none that can be made.
+    NotSupported(UpdateNotSupported),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<UpdateNotSupported> for UpdateError {
+    fn from(error: UpdateNotSupported) -> Self {
+        Self::NotSupported(error)
+    }
+}
+
+impl From<StoreError> for UpdateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// An environment, sorted so that a container's fingerprint is the same every time.

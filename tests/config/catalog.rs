@@ -44,12 +44,52 @@ fn the_catalog() {
     row("ttl_s = 19", "ttl_s: must be from 20");
     row("loop_wait_s = 5", "ttl_s: must be at least loop_wait_s + 2 * retry_timeout_s, which is 21");
     row("memory_mb = 1", "memory_mb: must be from 64");
+    let postgresql = |parameters: &str, expected: &str| {
+        row(&format!("postgresql = {{ {parameters} }}"), &format!("postgresql{expected}"));
+    };
+    row("postgresql = 7", "postgresql: must be a table");
+    postgresql("Work_Mem = 1", ".Work_Mem: is no name of a parameter");
+    postgresql("\"a b\" = 1", ".a b: is no name of a parameter");
+    postgresql("\"\" = 1", ".: is no name of a parameter");
+    postgresql("port = 1", ".port: is Patroni's to set");
+    postgresql("hba_file = \"/etc/passwd\"", ".hba_file: is the image's to set");
+    postgresql("ssl_cert_file = \"x\"", ".ssl_cert_file: is the image's to set");
+    postgresql("recovery_target_time = \"x\"", ".recovery_target_time: is about recovery");
+    postgresql("work_mem = [1]", ".work_mem: must be a text, a number, true or false");
+    postgresql(
+        "pg_stat_statements.max = 1",
+        ".pg_stat_statements: must be a text, a number, true or false; a name",
+    );
+    postgresql("work_mem = \"8\\nMB\"", ".work_mem: must not have line breaks");
+    postgresql(&format!("work_mem = \"{}\"", "8".repeat(1001)), ".work_mem: must not be longer than 1000");
+    postgresql("max_connections = 24", ".max_connections: must be at least 25");
+    postgresql("wal_level = \"minimal\"", ".wal_level: must be one of hot_standby, replica, logical");
     let image = |image: &str, expected: &str| {
         refused(&[("registry.example/postgresql-patroni:17", image)], &[expected]);
     };
     image("--privileged", "services[0].plans[0].image: must be an image like");
     image("a b", "services[0].plans[0].image: must be an image like");
     image("library/routing:1", "services[0].plans[0].image: an image called routing cannot be announced");
+}
+
+#[test]
+fn a_plan_may_have_parameters_of_postgresql() {
+    let check = |lines: &str, expected: serde_json::Value| {
+        let plan = format!("[[services.plans]]\n{lines}");
+        let config = parse(&changed(&[("[[services.plans]]", &plan)])).unwrap().config;
+        let PlanSettings::Patroni(settings) = &config.catalog.services[0].plans[0].settings else { panic!() };
+        assert_eq!(json!(settings.postgresql_parameters), expected, "{lines}");
+    };
+    check("", json!({}));
+    check("postgresql = {}", json!({}));
+    check(
+        "postgresql = { max_connections = 200, work_mem = \"8MB\", jit = false, random_page_cost = 1.1, \
+         \"pg_stat_statements.max\" = 500, wal_level = \"logical\", recovery_prefetch = \"off\" }",
+        json!({
+            "max_connections": 200, "work_mem": "8MB", "jit": false, "random_page_cost": 1.1,
+            "pg_stat_statements.max": 500, "wal_level": "logical", "recovery_prefetch": "off",
+        }),
+    );
 }
 
 /// A catalog that needs no cells.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use storage::StoreError;
 
 use self::behaviour::Behaviour;
-use super::{BindingProcedure, Driver, InvalidParameters, Order, Procedure, UpdateNotSupported};
+use super::{BindingProcedure, Change, Driver, InvalidParameters, Order, Procedure, UpdateError};
 use crate::model::{Plan, Schemas};
 use crate::scheduler::{self, Step};
 use crate::state::{BindingKind, BindingRecord, InstanceRecord, OperationKind, UpdateRecord};
@@ -34,10 +34,12 @@ impl Driver for DreamDriver {
     fn update(
         &self,
         _: &Plan,
+        _: Option<&Plan>,
         _: &InstanceRecord,
         update: &UpdateRecord,
-    ) -> Result<Procedure, UpdateNotSupported> {
-        Ok(pretend(&Behaviour::of(&[&update.parameters]), OperationKind::Update.as_str()))
+    ) -> Result<Change, UpdateError> {
+        let behaviour = Behaviour::of(&[&update.parameters]);
+        Ok(Change::Steps(pretend(&behaviour, OperationKind::Update.as_str())))
     }
 
     /// One that is told to fail would fail again.

@@ -5,21 +5,26 @@ mod container;
 mod credentials;
 mod guest;
 mod parameters;
+mod steering;
+#[cfg(test)]
+mod tests;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use log::warn;
 use serde_json::{Map, Value};
 use storage::{Entry, Expect, Store, StoreError};
 
+use self::steering::{Patience, Steering};
 use super::{
-    Containers, Driver, FirstStart, InvalidParameters, NewCredentials, Order, Procedure, StoreAccess,
-    UpdateNotSupported,
+    Change, Containers, Driver, FirstStart, InvalidParameters, MemberError, NewCredentials, Order, Procedure,
+    StoreAccess, UpdateError, UpdateNotSupported,
 };
 use crate::cells::ContainerSpec;
-use crate::model::{InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings, Schemas, Secret};
-use crate::patroni::{Member, Progress, progress, read_members};
+use crate::model::{Build, InstanceId, Mint, NodeId, PatroniPlan, Plan, PlanSettings, Schemas, Secret};
+use crate::patroni::{Member, Progress, RestApi, progress, read_members};
 use crate::scheduler::{self, Step};
 use crate::state::{Answering, InstanceRecord, NodeRecord, UpdateRecord, keys};
 
@@ -31,11 +36,16 @@ const REST_API: u16 = 8008;
 pub(super) struct PatroniDriver {
     store: Arc<dyn Store>,
     access: StoreAccess,
+    members: Arc<dyn RestApi>,
 }
 
 impl PatroniDriver {
-    pub(super) fn new(store: Arc<dyn Store>, access: StoreAccess) -> Self {
-        Self { store, access }
+    pub(super) fn new(store: Arc<dyn Store>, access: StoreAccess, members: Arc<dyn RestApi>) -> Self {
+        Self { store, access, members }
+    }
+
+    fn steering<'a>(&'a self, record: &'a InstanceRecord) -> Steering<'a> {
+        Steering { store: &*self.store, api: &*self.members, record, patience: Patience::default() }
     }
 
     /// Patroni's keys of one scope: everything beside the record.
@@ -74,10 +84,13 @@ impl Driver for PatroniDriver {
     fn update(
         &self,
         plan: &Plan,
+        before: Option<&Plan>,
         record: &InstanceRecord,
         update: &UpdateRecord,
-    ) -> Result<Procedure, UpdateNotSupported> {
-        update::plan(settings(plan), record, update).map(as_asked)
+    ) -> Result<Change, UpdateError> {
+        let configuration = self.store.get(&keys::config(&record.instance_id))?;
+        let now = configuration.map(|entry| update::configured(&entry.value)).unwrap_or_default();
+        Ok(Change::Reshape(update::plan(settings(plan), before.map(settings), &now, record, update)?))
     }
 
     fn deprovision(&self, record: &InstanceRecord) -> Procedure {
@@ -126,7 +139,7 @@ impl Containers for PatroniDriver {
             }
             return Ok(());
         };
-        let rights = guest::rights(&settings(plan).image, record);
+        let rights = guest::rights(&guest::images(plan, record), record);
         guest::guest(record, rights).map_or(Ok(()), |guest| guests.admit(&guest))
     }
 
@@ -165,11 +178,44 @@ impl Containers for PatroniDriver {
         }
     }
 
-    fn forget(&self, record: &InstanceRecord) -> Result<(), StoreError> {
-        for entry in self.keys(&record.instance_id)? {
+    fn forget(&self, instance: &InstanceId) -> Result<(), StoreError> {
+        for entry in self.keys(instance)? {
             self.store.delete(&entry.key, Expect::Unchanged(entry.revision))?;
         }
         Ok(())
+    }
+
+    fn build(&self, plan: &Plan, node: &NodeRecord) -> Build {
+        container::build(plan, node)
+    }
+
+    fn hand_over(&self, record: &InstanceRecord, to: &[NodeId]) -> Result<(), MemberError> {
+        self.steering(record).hand_over(to)
+    }
+
+    fn configure(
+        &self,
+        record: &InstanceRecord,
+        from: &Map<String, Value>,
+        to: &Map<String, Value>,
+    ) -> Result<(), MemberError> {
+        self.steering(record).configure(from, to)
+    }
+
+    fn restart_if_pending(&self, record: &InstanceRecord, node: &NodeId) -> Result<(), MemberError> {
+        self.steering(record).restart_if_pending(node)
+    }
+
+    fn check_image(
+        &self,
+        from: &BTreeMap<String, String>,
+        to: &BTreeMap<String, String>,
+    ) -> Result<(), UpdateNotSupported> {
+        update::check_image(from, to)
+    }
+
+    fn forget_member(&self, record: &InstanceRecord, node: &NodeId) -> Result<(), StoreError> {
+        self.store.delete(&keys::member(&record.instance_id, node), Expect::Anything)
     }
 
     fn secrets(&self, record: &InstanceRecord) -> Vec<Secret> {

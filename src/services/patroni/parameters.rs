@@ -83,17 +83,7 @@ mod tests {
     use crate::model::{ParameterSchema, PatroniPlan};
 
     fn check(parameters: &str, expected: Result<(usize, usize), &str>) {
-        let plan = PatroniPlan {
-            image: "postgresql-patroni:17".to_owned(),
-            node_count: 2,
-            synchronous: false,
-            database: "postgres".to_owned(),
-            ttl_s: 20,
-            loop_wait_s: 3,
-            retry_timeout_s: 8,
-            memory_bytes: None,
-            shm_bytes: 64 << 20,
-        };
+        let plan = PatroniPlan::of("postgresql-patroni:17");
         let parameters_read = serde_json::from_str(parameters).unwrap();
         let answer = read(&plan, &parameters_read);
         // The schema is what platforms go by: it refuses nothing that is taken.

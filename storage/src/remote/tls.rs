@@ -45,7 +45,11 @@ impl Tls {
         self.config().map(drop)
     }
 
-    pub(crate) fn config(&self) -> Result<TlsConfig, InvalidReach> {
+    /// As the HTTP client takes it.
+    ///
+    /// # Errors
+    /// As [`Tls::check`].
+    pub fn config(&self) -> Result<TlsConfig, InvalidReach> {
         let mut config = TlsConfig::builder();
         if let Some(ca) = &self.ca {
             let authorities = certificates(ca, "the CA file")?;
