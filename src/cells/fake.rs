@@ -1,11 +1,15 @@
 //! A Docker engine that is only state, for tests: it passes the same contract as the real one (`tests/cells`), and has
 //! troubles on demand.
 
+mod half_way;
+mod holds;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::holds::Holds;
 use super::{Cell, CellError, CellEvent, ContainerSpec, ContainerState, ContainerView};
 use super::{EngineInfo, ExecOutput, PlacedFile, label};
 use crate::model::{CellSite, ContainerName};
@@ -31,6 +35,8 @@ pub enum Call {
     Ping,
     EnsureImage,
     Create,
+    Remake,
+    ImageEnvironment,
     Start,
     Stop,
     Remove,
@@ -53,13 +59,24 @@ pub struct FakeEngine {
 
 #[derive(Default)]
 struct State {
-    images: BTreeMap<String, Vec<String>>,
+    images: BTreeMap<String, Image>,
     /// Host ports that somebody else holds.
     occupied: BTreeSet<u16>,
     containers: BTreeMap<ContainerName, Held>,
+    /// What others came in the place of, which were never started.
+    aside: BTreeMap<ContainerName, Held>,
     /// Everything that ever changed, in order.
     changes: Vec<(String, ContainerName)>,
     on_exec: Option<Arc<OnExec>>,
+    /// How many volumes there ever were.
+    volumes: u64,
+}
+
+#[derive(Clone, Default)]
+struct Image {
+    /// What its containers write when they start.
+    log: Vec<String>,
+    environment: BTreeMap<String, String>,
 }
 
 struct Held {
@@ -67,6 +84,8 @@ struct Held {
     spec: ContainerSpec,
     view: ContainerView,
     log: Vec<String>,
+    /// Which volume its data are on.
+    volume: u64,
 }
 
 /// What a container's cell is told by: two brokers may call theirs alike.
@@ -95,6 +114,48 @@ impl State {
     fn held(&mut self, cell: &CellSite, name: &ContainerName) -> Option<&mut Held> {
         self.containers.get_mut(name).filter(|held| held.cell == owner(cell))
     }
+
+    /// Makes a container on that volume, or on one of its own, in place of any that has its name.
+    fn make(&mut self, site: &CellSite, spec: &ContainerSpec, volume: Option<u64>) {
+        let mut labels = spec.labels.clone();
+        labels.insert(label::BROKER.to_owned(), site.broker.clone());
+        labels.insert(label::CELL.to_owned(), site.guid.to_string());
+        labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint());
+        labels.insert(label::IMAGE.to_owned(), spec.image.clone());
+        let view = ContainerView {
+            name: spec.name.clone(),
+            image: spec.image.clone(),
+            state: ContainerState::Created,
+            labels,
+            ports: Vec::new(),
+        };
+        let volume = volume.unwrap_or_else(|| {
+            self.volumes += 1;
+            self.volumes
+        });
+        let held = Held { cell: owner(site), spec: spec.clone(), view, log: Vec::new(), volume };
+        self.containers.insert(spec.name.clone(), held);
+        self.change(&spec.name);
+    }
+
+    /// A host port that the container wants and another one, or somebody else, has.
+    fn taken_port(&self, spec: &ContainerSpec) -> Option<u16> {
+        let others = self.containers.values().filter(|held| held.view.name != spec.name);
+        let others = others.flat_map(|held| &held.view.ports).map(|port| port.host);
+        let taken: BTreeSet<_> = others.chain(self.occupied.iter().copied()).collect();
+        spec.ports.iter().map(|port| port.host).find(|port| taken.contains(port))
+    }
+
+    /// Lets a container run that is there and whose ports are free.
+    fn run(&mut self, name: &ContainerName) {
+        let Some(held) = self.containers.get_mut(name).filter(|held| !held.is_up()) else { return };
+        held.view.ports.clone_from(&held.spec.ports);
+        held.view.ports.sort_unstable_by_key(|port| (port.container, port.host));
+        held.view.state = ContainerState::Running;
+        let image = self.images.get(&held.spec.image);
+        held.log.extend(image.map(|image| image.log.clone()).unwrap_or_default());
+        self.change(name);
+    }
 }
 
 impl FakeEngine {
@@ -110,8 +171,15 @@ impl FakeEngine {
 
     /// Puts an image there, whose containers write `log` when they start.
     pub fn add_image(&self, image: &str, log: &[&str]) {
+        self.add_image_with(image, log, &[]);
+    }
+
+    /// As [`Self::add_image`], with what it puts into its containers' environment.
+    pub fn add_image_with(&self, image: &str, log: &[&str], environment: &[(&str, &str)]) {
         let log = log.iter().map(|line| (*line).to_owned()).collect();
-        self.state().images.insert(image.to_owned(), log);
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.state().images.insert(image.to_owned(), Image { log, environment });
     }
 
     /// Lets somebody else hold a host port.
@@ -154,6 +222,12 @@ impl FakeEngine {
         self.state().containers.get(name).map(|held| held.spec.clone())
     }
 
+    /// Which volume a container's data are on; another container has it only when it was made on it.
+    #[must_use]
+    pub fn volume(&self, name: &ContainerName) -> Option<u64> {
+        self.state().containers.get(name).map(|held| held.volume)
+    }
+
     /// A file that was placed into a container.
     #[must_use]
     pub fn file(&self, name: &ContainerName, path: &str) -> Option<PlacedFile> {
@@ -167,13 +241,16 @@ pub struct FakeCell {
     engine: Arc<FakeEngine>,
     troubles: Mutex<BTreeMap<Call, VecDeque<Trouble>>>,
     away: AtomicBool,
+    /// What is to wait.
+    pub holds: Holds,
 }
 
 impl FakeCell {
     /// A cell at `site`.
     #[must_use]
     pub fn new(site: CellSite, engine: Arc<FakeEngine>) -> Arc<Self> {
-        Arc::new(Self { site, engine, troubles: Mutex::default(), away: AtomicBool::new(false) })
+        let (troubles, away) = (Mutex::default(), AtomicBool::new(false));
+        Arc::new(Self { site, engine, troubles, away, holds: Holds::default() })
     }
 
     /// Its engine.
@@ -220,6 +297,7 @@ impl FakeCell {
         call: Call,
         effect: impl FnOnce(&mut State) -> Result<T, CellError>,
     ) -> Result<T, CellError> {
+        self.holds.wait(call);
         if self.away.load(Ordering::SeqCst) {
             return Err(self.no_answer());
         }
@@ -265,23 +343,46 @@ impl Cell for FakeCell {
             if state.containers.contains_key(&spec.name) {
                 return Err(self.refused(format!("the name {} is in use", spec.name)));
             }
-            let mut labels = spec.labels.clone();
-            labels.insert(label::BROKER.to_owned(), self.site.broker.clone());
-            labels.insert(label::CELL.to_owned(), self.site.guid.to_string());
-            labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint());
-            labels.insert(label::IMAGE.to_owned(), spec.image.clone());
-            let view = ContainerView {
-                name: spec.name.clone(),
-                image: spec.image.clone(),
-                state: ContainerState::Created,
-                labels,
-                ports: Vec::new(),
-            };
-            let cell = owner(&self.site);
-            let held = Held { cell, spec: spec.clone(), view, log: Vec::new() };
-            state.containers.insert(spec.name.clone(), held);
-            state.change(&spec.name);
+            state.make(&self.site, spec, None);
             Ok(())
+        })
+    }
+
+    fn remake(&self, spec: &ContainerSpec, _grace: Duration) -> Result<(), CellError> {
+        self.perform(Call::Remake, |state| {
+            if !state.images.contains_key(&spec.image) {
+                return Err(self.no_image(&spec.image));
+            }
+            if state.containers.get(&spec.name).is_some_and(|held| held.cell != owner(&self.site)) {
+                return Err(self.refused(format!("the name {} is in use", spec.name)));
+            }
+            state.take_back(&spec.name);
+            let fingerprint = spec.fingerprint();
+            let there = state.held(&self.site, &spec.name).map(|held| {
+                let is_it = held.view.labels.get(label::FINGERPRINT) == Some(&fingerprint);
+                (held.volume, is_it && held.is_up(), held.spec.clone())
+            });
+            if matches!(there, Some((_, true, _))) {
+                return Ok(());
+            }
+            let Some(port) = state.taken_port(spec) else {
+                state.make(&self.site, spec, there.map(|(volume, ..)| volume));
+                state.run(&spec.name);
+                return Ok(());
+            };
+            match there {
+                // The one that was there runs again.
+                Some((.., old)) if state.taken_port(&old).is_none() => state.run(&spec.name),
+                Some(_) => {}
+                None => state.make(&self.site, spec, None),
+            }
+            Err(self.refused(format!("port {port} is already allocated")))
+        })
+    }
+
+    fn image_environment(&self, image: &str) -> Result<Option<BTreeMap<String, String>>, CellError> {
+        self.perform(Call::ImageEnvironment, |state| {
+            Ok(state.images.get(image).map(|image| image.environment.clone()))
         })
     }
 
@@ -291,20 +392,11 @@ impl Cell for FakeCell {
             if held.is_up() {
                 return Ok(());
             }
-            let mut ports = held.spec.ports.clone();
-            let log = held.spec.image.clone();
-            let log = state.images.get(&log).cloned().unwrap_or_default();
-            let others = state.containers.values().flat_map(|held| &held.view.ports).map(|port| port.host);
-            let taken: BTreeSet<_> = others.chain(state.occupied.iter().copied()).collect();
-            if let Some(port) = ports.iter().find(|port| taken.contains(&port.host)) {
-                return Err(self.refused(format!("port {} is already allocated", port.host)));
+            let spec = held.spec.clone();
+            if let Some(port) = state.taken_port(&spec) {
+                return Err(self.refused(format!("port {port} is already allocated")));
             }
-            ports.sort_unstable_by_key(|port| (port.container, port.host));
-            let held = state.held(&self.site, name).ok_or_else(|| self.missing(name))?;
-            held.view.state = ContainerState::Running;
-            held.view.ports = ports;
-            held.log.extend(log);
-            state.change(name);
+            state.run(name);
             Ok(())
         })
     }
@@ -324,6 +416,7 @@ impl Cell for FakeCell {
             if state.held(&self.site, name).is_some() {
                 state.change(name);
                 state.containers.remove(name);
+                state.aside.remove(name);
             }
             Ok(())
         })

@@ -4,17 +4,18 @@
 mod docker;
 pub mod fake;
 mod fingerprint;
+mod fleet;
 mod runtime;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::model::{CellGuid, CellSite, ContainerName, Secret};
 
-pub use docker::{Deadlines, DockerCell, connect_all};
+pub use docker::{Connector, Deadlines, DockerCell, connect_all};
+pub use fleet::Cells;
 pub use runtime::Runtime;
 
 /// Labels by which containers are found again.
@@ -60,6 +61,21 @@ pub trait Cell: Send + Sync {
     /// # Errors
     /// [`CellError::Refused`] when the engine says no; [`CellError::NoAnswer`] when it may have happened.
     fn create(&self, spec: &ContainerSpec) -> Result<(), CellError>;
+
+    /// Makes the container of that name anew as asked for, on the volumes of the one that is there, and starts it: that
+    /// one is stopped and set aside until the new one is made, and then removed. Done twice, or cut off anywhere and
+    /// done again, it comes to the same. Where there is none it is [`Cell::create`] and [`Cell::start`].
+    ///
+    /// # Errors
+    /// As [`Cell::create`]. Refused, the old one runs again.
+    fn remake(&self, spec: &ContainerSpec, grace: Duration) -> Result<(), CellError>;
+
+    /// The environment that the image gives its containers; `None` when it is not on the cell, and empty where its engine
+    /// tells of none.
+    ///
+    /// # Errors
+    /// As [`Cell::inspect`].
+    fn image_environment(&self, image: &str) -> Result<Option<BTreeMap<String, String>>, CellError>;
 
     /// Starts it; starting a running container is success.
     ///
@@ -111,9 +127,6 @@ pub trait Cell: Send + Sync {
     /// [`CellError::NoAnswer`] when the stream broke: list and watch again.
     fn watch(&self, stop: &AtomicBool, sink: &mut dyn FnMut(CellEvent)) -> Result<(), CellError>;
 }
-
-/// Every cell, by its guid.
-pub type Cells = BTreeMap<CellGuid, Arc<dyn Cell>>;
 
 /// What an engine says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,9 +11,12 @@
 mod announcement;
 mod keep;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use log::{error, info, warn};
 use storage::Store;
 
 use crate::cells::{Cell, CellEvent, Cells};
-use crate::model::ContainerName;
+use crate::model::{CellGuid, ContainerName};
 use keep::Keeper;
 
 /// How many events may wait while the store is slow; beyond them the cell is listed anew instead.
@@ -42,7 +45,22 @@ enum News {
 /// A registrar at work, for every cell. Dropping it stops and joins its threads, within about a second while cells
 /// and store answer; what it announced stays until its TTL ends, since the containers run on.
 pub struct Registrar {
+    store: Arc<dyn Store>,
+    followed: Mutex<Followed>,
+}
+
+#[derive(Default)]
+struct Followed {
+    cells: BTreeMap<CellGuid, Following>,
+    /// Told to stop, and not joined yet: one that asks a cell that does not answer takes as long as its deadline.
+    stopping: Vec<Following>,
+}
+
+/// One cell's threads.
+struct Following {
+    cell: Arc<dyn Cell>,
     stop: Arc<AtomicBool>,
+    /// Closed to end them.
     quit: Option<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -53,32 +71,83 @@ impl Registrar {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(store: &Arc<dyn Store>, cells: &Cells) -> io::Result<Self> {
-        let (quit, quit_seen) = bounded::<()>(0);
-        let mut registrar =
-            Self { stop: Arc::new(AtomicBool::new(false)), quit: Some(quit), threads: Vec::new() };
-        for (guid, cell) in cells {
-            let (news, news_seen) = bounded(EVENTS);
-            let keeper = Keeper::new(Arc::clone(cell), Arc::clone(store));
-            let quit = quit_seen.clone();
-            registrar.spawn(format!("registrar-{guid}"), move || keeper.run(&news_seen, &quit))?;
-            let (cell, stop, quit) = (Arc::clone(cell), Arc::clone(&registrar.stop), quit_seen.clone());
-            registrar.spawn(format!("cell-events-{guid}"), move || {
-                watch(cell.as_ref(), &news, &stop, &quit);
-            })?;
-        }
+        let registrar = Self { store: Arc::clone(store), followed: Mutex::default() };
+        registrar.follow(cells)?;
         Ok(registrar)
+    }
+
+    /// Follows these cells from now on: begins with those that are new, or made anew, and leaves the others' alone. What
+    /// was announced of one that is gone stays until its TTL ends.
+    ///
+    /// # Errors
+    /// When the system has no thread to give: those cells are not followed.
+    pub fn follow(&self, cells: &Cells) -> io::Result<()> {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Followed { cells: known, stopping } = &mut *followed;
+        stopping.retain(|following| !following.has_ended());
+        for (guid, mut following) in mem::take(known) {
+            if cells.get(&guid).is_some_and(|cell| Arc::ptr_eq(&cell, &following.cell)) {
+                known.insert(guid, following);
+            } else {
+                following.begin_stop();
+                stopping.push(following);
+            }
+        }
+        let mut outcome = Ok(());
+        for cell in cells.all() {
+            if let Entry::Vacant(place) = known.entry(cell.site().guid.clone()) {
+                match Following::begin(cell, &self.store) {
+                    Ok(following) => drop(place.insert(following)),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        // All are told before the first is waited for.
+        self.cells.values_mut().for_each(Following::begin_stop);
+    }
+}
+
+impl Following {
+    fn begin(cell: Arc<dyn Cell>, store: &Arc<dyn Store>) -> io::Result<Self> {
+        let (quit, quit_seen) = bounded::<()>(0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut following =
+            Self { cell: Arc::clone(&cell), stop: Arc::clone(&stop), quit: Some(quit), threads: Vec::new() };
+        let guid = cell.site().guid.clone();
+        let (news, news_seen) = bounded(EVENTS);
+        let keeper = Keeper::new(Arc::clone(&cell), Arc::clone(store));
+        let keeper_quits = quit_seen.clone();
+        following.spawn(format!("registrar-{guid}"), move || keeper.run(&news_seen, &keeper_quits))?;
+        following.spawn(format!("cell-events-{guid}"), move || {
+            watch(cell.as_ref(), &news, &stop, &quit_seen);
+        })?;
+        Ok(following)
     }
 
     fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.threads.push(thread::Builder::new().name(name).spawn(work)?);
         Ok(())
     }
-}
 
-impl Drop for Registrar {
-    fn drop(&mut self) {
+    fn begin_stop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         self.quit = None;
+    }
+
+    fn has_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.begin_stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a thread of the registrar had panicked");

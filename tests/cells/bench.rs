@@ -19,6 +19,9 @@ pub const LOG: [&str; 2] = ["hello", LONG_LINE];
 pub const LONG_LINE: &str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
     01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
+pub type Volumes = Box<dyn Fn(&ContainerName) -> Vec<String> + Send + Sync>;
+pub type VolumeIsThere = Box<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Cells on one engine.
 pub struct Bench {
     pub a: Arc<dyn Cell>,
@@ -26,22 +29,22 @@ pub struct Bench {
     /// Called as `a` is, and another broker's.
     pub namesake: Arc<dyn Cell>,
     pub image: String,
-    /// The anonymous volumes of a container that are still there; the fake has none.
-    pub volumes: fn(&ContainerName) -> Vec<String>,
-    pub volume_is_there: fn(&str) -> bool,
+    /// Another one, of the same content.
+    pub other_image: String,
+    /// The anonymous volumes of a container.
+    pub volumes: Volumes,
+    pub volume_is_there: VolumeIsThere,
     made: Mutex<Vec<ContainerName>>,
 }
 
 impl Bench {
     pub fn new(
-        a: Arc<dyn Cell>,
-        b: Arc<dyn Cell>,
-        namesake: Arc<dyn Cell>,
-        image: String,
-        volumes: fn(&ContainerName) -> Vec<String>,
-        volume_is_there: fn(&str) -> bool,
+        [a, b, namesake]: [Arc<dyn Cell>; 3],
+        [image, other_image]: [String; 2],
+        volumes: Volumes,
+        volume_is_there: VolumeIsThere,
     ) -> Self {
-        Self { a, b, namesake, image, volumes, volume_is_there, made: Mutex::default() }
+        Self { a, b, namesake, image, other_image, volumes, volume_is_there, made: Mutex::default() }
     }
 
     /// A container with a name of its own, removed with the bench.
@@ -113,7 +116,9 @@ pub fn file(path: &str, mode: u32, content: &str) -> PlacedFile {
 /// A bench over the fake, which knows the few commands that the scenarios use.
 pub fn fake() -> Bench {
     let engine = FakeEngine::new();
-    engine.add_image("test:1", &LOG);
+    for image in ["test:1", "test:2"] {
+        engine.add_image_with(image, &LOG, &[("PATH", "/bin")]);
+    }
     engine.on_exec(|spec, command| {
         let done = |exit_code, output: String| ExecOutput { exit_code, output };
         let placed = |path: &str| spec.files.iter().find(|file| file.path == path);
@@ -131,7 +136,14 @@ pub fn fake() -> Bench {
         }
     });
     let site = |guid| site(guid, DockerAddress::Unix(PathBuf::from("/fake")));
-    let cell = |site| FakeCell::new(site, engine.clone());
-    let (a, b, namesake) = (cell(site("fake-a")), cell(site("fake-b")), cell(namesake(site("fake-a"))));
-    Bench::new(a, b, namesake, "test:1".to_owned(), |_| vec![], |_| false)
+    let cell = |site| -> Arc<dyn Cell> { FakeCell::new(site, engine.clone()) };
+    let cells = [cell(site("fake-a")), cell(site("fake-b")), cell(namesake(site("fake-a")))];
+    let images = ["test:1", "test:2"].map(str::to_owned);
+    let known = engine.clone();
+    let volumes = move |name: &ContainerName| known.volume(name).map(|volume| volume.to_string());
+    let is_there = move |volume: &str| {
+        let mut all = engine.containers().into_iter().filter_map(|view| engine.volume(&view.name));
+        all.any(|used| used.to_string() == volume)
+    };
+    Bench::new(cells, images, Box::new(move |name| volumes(name).into_iter().collect()), Box::new(is_there))
 }

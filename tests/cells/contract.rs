@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use patroni_broker::cells::{CellError, CellEvent, ContainerState, PublishedPort, label};
+use patroni_broker::cells::{
+    Cell, CellError, CellEvent, ContainerSpec, ContainerState, PublishedPort, label,
+};
 use patroni_broker::model::ContainerName;
 
 use crate::bench::{Bench, LONG_LINE, file, free_port};
@@ -26,6 +28,12 @@ pub const SCENARIOS: &[Scenario] = &[
     ("a_command_has_an_outcome", a_command_has_an_outcome),
     ("changes_are_heard", changes_are_heard),
     ("two_removals_at_once", two_removals_at_once),
+    ("made_anew_on_its_volume", made_anew_on_its_volume),
+    ("made_anew_where_there_is_none", made_anew_where_there_is_none),
+    ("made_anew_though_it_does_not_run", made_anew_though_it_does_not_run),
+    ("a_refusal_to_make_anew_leaves_the_old_one", a_refusal_to_make_anew_leaves_the_old_one),
+    ("only_its_own_cell_makes_it_anew", only_its_own_cell_makes_it_anew),
+    ("an_image_has_an_environment", an_image_has_an_environment),
 ];
 
 const GRACE: Duration = Duration::from_secs(5);
@@ -255,7 +263,7 @@ fn changes_are_heard(bench: &Bench) {
     });
 }
 
-struct StopsAtTheEnd<'a>(&'a AtomicBool);
+pub struct StopsAtTheEnd<'a>(pub &'a AtomicBool);
 
 impl Drop for StopsAtTheEnd<'_> {
     fn drop(&mut self) {
@@ -272,4 +280,134 @@ fn two_removals_at_once(bench: &Bench) {
         }
     });
     assert_eq!(bench.a.inspect(&spec.name).unwrap(), None);
+}
+
+fn greeting(cell: &dyn Cell, name: &ContainerName) -> String {
+    cell.exec(name, &["sh", "-c", "echo $GREETING"]).unwrap().output
+}
+
+/// The same container with all of it changed that may change.
+fn changed(bench: &Bench, spec: &ContainerSpec) -> ContainerSpec {
+    let mut spec = spec.clone();
+    spec.image.clone_from(&bench.other_image);
+    spec.env.insert("GREETING".to_owned(), "changed".to_owned());
+    spec.memory_bytes = Some(128 << 20);
+    spec.files = vec![file("/entry", 0o600, "changed")];
+    spec
+}
+
+fn made_anew_on_its_volume(bench: &Bench) {
+    let mut spec = bench.spec();
+    let host = free_port();
+    spec.ports = vec![PublishedPort { container: 5432, host }];
+    spec.labels.insert("purpose".to_owned(), spec.name.to_string());
+    bench.a.create(&spec).unwrap();
+    bench.a.start(&spec.name).unwrap();
+    let volumes = (bench.volumes)(&spec.name);
+
+    let changed = changed(bench, &spec);
+    // Twice in one way, and once back.
+    for wanted in [&changed, &changed, &spec] {
+        bench.a.remake(wanted, GRACE).unwrap();
+        let listed = bench.a.list(&[("purpose", spec.name.as_str())]).unwrap();
+        let [view] = &listed[..] else { panic!("there is to be one: {listed:?}") };
+        assert_eq!(
+            (&view.name, &view.image, &view.state, view.ports[0].host),
+            (&wanted.name, &wanted.image, &ContainerState::Running, host)
+        );
+        assert_eq!(view.labels[label::FINGERPRINT], wanted.fingerprint());
+        assert_eq!(bench.a.inspect(&spec.name).unwrap().as_ref(), Some(view));
+        assert_eq!(greeting(bench.a.as_ref(), &spec.name), format!("{}\n", wanted.env["GREETING"]));
+        let entry = bench.a.exec(&spec.name, &["cat", "/entry"]).unwrap();
+        assert_eq!(entry.exit_code == 0, !wanted.files.is_empty(), "{entry:?}");
+        assert_eq!((bench.volumes)(&spec.name), volumes);
+    }
+
+    bench.a.remove(&spec.name).unwrap();
+    assert_eq!(bench.a.inspect(&spec.name).unwrap(), None);
+    for volume in volumes {
+        assert!(!(bench.volume_is_there)(&volume), "{volume}");
+    }
+}
+
+fn made_anew_where_there_is_none(bench: &Bench) {
+    let spec = bench.spec();
+    bench.a.remake(&spec, GRACE).unwrap();
+    assert_eq!(bench.a.inspect(&spec.name).unwrap().unwrap().state, ContainerState::Running);
+    assert_eq!((bench.volumes)(&spec.name).len(), 1);
+}
+
+fn made_anew_though_it_does_not_run(bench: &Bench) {
+    let check = |begun: bool, change: bool| {
+        let spec = bench.spec();
+        bench.a.create(&spec).unwrap();
+        if begun {
+            bench.a.start(&spec.name).unwrap();
+            bench.a.stop(&spec.name, GRACE).unwrap();
+        }
+        let volumes = (bench.volumes)(&spec.name);
+        let wanted = if change { changed(bench, &spec) } else { spec.clone() };
+        bench.a.remake(&wanted, GRACE).unwrap();
+        let view = bench.a.inspect(&spec.name).unwrap().unwrap();
+        assert_eq!((&view.state, &view.image), (&ContainerState::Running, &wanted.image), "{begun} {change}");
+        assert_eq!((bench.volumes)(&spec.name), volumes, "{begun} {change}");
+    };
+    check(true, true);
+    check(true, false);
+    check(false, true);
+    check(false, false);
+}
+
+fn a_refusal_to_make_anew_leaves_the_old_one(bench: &Bench) {
+    let taken = PublishedPort { container: 5432, host: free_port() };
+    let mut other = bench.spec();
+    other.ports = vec![taken];
+    bench.b.create(&other).unwrap();
+    bench.b.start(&other.name).unwrap();
+
+    let spec = bench.running();
+    let volumes = (bench.volumes)(&spec.name);
+    let check = |wanted: &ContainerSpec, missing: bool| {
+        let error = bench.a.remake(wanted, GRACE).unwrap_err();
+        let is_missing = matches!(error, CellError::NoSuchImage { .. });
+        assert!(is_missing || matches!(error, CellError::Refused { .. }), "{error:?}");
+        assert_eq!(is_missing, missing, "{error:?}");
+        let view = bench.a.inspect(&spec.name).unwrap().unwrap();
+        assert_eq!((&view.image, &view.state), (&spec.image, &ContainerState::Running));
+        assert_eq!(view.labels[label::FINGERPRINT], spec.fingerprint());
+        assert_eq!(greeting(bench.a.as_ref(), &spec.name), "a b=c\n");
+        assert_eq!((bench.volumes)(&spec.name), volumes);
+    };
+    let mut wanted = changed(bench, &spec);
+    wanted.ports = vec![taken];
+    check(&wanted, false);
+    for image in [format!("127.0.0.1:{}/nobody/nothing:1", free_port()), "no image".to_owned()] {
+        wanted.image = image;
+        check(&wanted, true);
+    }
+    bench.a.stop(&spec.name, GRACE).unwrap();
+    wanted.image.clone_from(&spec.image);
+    check(&wanted, false);
+
+    bench.a.remove(&spec.name).unwrap();
+    assert!(!(bench.volume_is_there)(&volumes[0]), "{volumes:?}");
+}
+
+fn only_its_own_cell_makes_it_anew(bench: &Bench) {
+    let spec = bench.running();
+    for other in [&bench.b, &bench.namesake] {
+        let refused = other.remake(&changed(bench, &spec), GRACE).unwrap_err();
+        assert!(matches!(refused, CellError::Refused { .. }), "{refused:?}");
+        assert_eq!(other.inspect(&spec.name).unwrap(), None);
+    }
+    let view = bench.a.inspect(&spec.name).unwrap().unwrap();
+    assert_eq!((view.image, view.state), (spec.image, ContainerState::Running));
+}
+
+fn an_image_has_an_environment(bench: &Bench) {
+    let environment = bench.a.image_environment(&bench.image).unwrap().unwrap();
+    assert_eq!(environment.get("PATH").map(String::as_str), Some("/bin"), "{environment:?}");
+    for nowhere in [&format!("127.0.0.1:{}/nobody/nothing:1", free_port()), "no image", "../x"] {
+        assert_eq!(bench.a.image_environment(nowhere).unwrap(), None, "{nowhere}");
+    }
 }

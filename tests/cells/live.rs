@@ -15,6 +15,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ("settings_reach_the_engine", settings_reach_the_engine),
     ("secrets_do_not_show", secrets_do_not_show),
     ("the_log_of_one_that_keeps_crashing", the_log_of_one_that_keeps_crashing),
+    ("an_image_without_an_environment", an_image_without_an_environment),
 ];
 
 /// Where the engine is, if one answers.
@@ -44,10 +45,14 @@ pub fn bench() -> Bench {
     let image = IMAGE.get_or_init(make_image).clone();
     let runtime = Runtime::start().unwrap();
     let site = |guid: &str| site(&format!("{guid}-{}", std::process::id()), address.clone());
-    let cell = |site| Arc::new(DockerCell::connect(site, runtime.clone(), Deadlines::default()));
-    let (a, b) = (cell(site("docker-a")), cell(site("docker-b")));
-    let namesake = cell(namesake(site("docker-a")));
-    Bench::new(a, b, namesake, image, volumes, |volume| run("docker", &["volume", "inspect", volume]).is_ok())
+    let cell = |site| -> Arc<dyn Cell> {
+        Arc::new(DockerCell::connect(site, runtime.clone(), Deadlines::default()))
+    };
+    let cells = [cell(site("docker-a")), cell(site("docker-b")), cell(namesake(site("docker-a")))];
+    let other_image = format!("{image}-other");
+    run("docker", &["tag", &image, &other_image]).unwrap();
+    let is_there = |volume: &str| run("docker", &["volume", "inspect", volume]).is_ok();
+    Bench::new(cells, [image, other_image], Box::new(volumes), Box::new(is_there))
 }
 
 /// Runs a command; what it wrote on failure is the error.
@@ -61,7 +66,7 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-fn volumes(name: &ContainerName) -> Vec<String> {
+pub fn volumes(name: &ContainerName) -> Vec<String> {
     let mounts =
         run("docker", &["inspect", "-f", "{{range .Mounts}}{{.Name}}\n{{end}}", name.as_str()]).unwrap();
     let volumes: Vec<_> = mounts.split_whitespace().map(str::to_owned).collect();
@@ -175,4 +180,18 @@ fn the_log_of_one_that_keeps_crashing(bench: &Bench) {
     }
     bench.a.start(&spec.name).unwrap();
     bench.a.stop(&spec.name, std::time::Duration::from_secs(1)).unwrap();
+}
+
+/// Engines leave it out, or say null, and dockworker gives up on both.
+fn an_image_without_an_environment(bench: &Bench) {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = directory.path().join("empty.tar");
+    let tar = tar.to_str().unwrap();
+    run("tar", &["-cf", tar, "--files-from", "/dev/null"]).unwrap();
+    let image = format!("patroni-broker/test-empty:{}", std::process::id());
+    run("docker", &["import", tar, &image]).unwrap();
+    let environment = bench.a.image_environment(&image);
+    run("docker", &["image", "rm", &image]).unwrap();
+    assert_eq!(environment, Ok(Some(std::collections::BTreeMap::new())));
+    assert_eq!(bench.a.image_environment(&image), Ok(None));
 }

@@ -6,6 +6,7 @@
 mod bench;
 mod contract;
 mod faults;
+mod half_way;
 mod live;
 mod tls;
 mod troubles;
@@ -23,7 +24,7 @@ fn main() {
                 .with_ignored_flag(engine.is_none()),
         );
     }
-    for &(name, check) in live::SCENARIOS {
+    for &(name, check) in live::SCENARIOS.iter().chain(half_way::SCENARIOS) {
         trials.push(
             trial(format!("docker::{name}"), move || check(&live::bench()))
                 .with_ignored_flag(engine.is_none()),

@@ -1,5 +1,6 @@
 //! Makes sure that an image is there.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dockworker::errors::Error as DockworkerError;
@@ -40,21 +41,31 @@ impl DockerCell {
 
     /// Whether the engine shows that image. It does the naming: tags, digests, ids and default registries.
     pub(super) fn has_image(&self, image: &str) -> Result<bool, Fault> {
+        Ok(self.environment_of(image)?.is_some())
+    }
+
+    /// What the image puts into its containers' environment; `None` when it is not there.
+    pub(super) fn environment_of(&self, image: &str) -> Result<Option<BTreeMap<String, String>>, Fault> {
         if parts(image).is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         let name = image.to_owned();
         let shown = self.call(self.deadlines.look, move |docker| async move {
             match docker.inspect_image(&name).await {
                 // A field that dockworker does not know, or without which it does not go on, is no reason to pull: the
-                // image's history has a simpler shape.
-                Err(DockworkerError::Json(_)) => docker.history_image(&name).await.map(drop),
-                other => other.map(drop),
+                // image's history has a simpler shape. What an engine leaves out where there is none is the environment.
+                Err(DockworkerError::Json(_)) => docker.history_image(&name).await.map(|_| Vec::new()),
+                shown => shown.map(|shown| shown.Config.Env),
             }
         });
         match shown {
-            Ok(()) => Ok(true),
-            Err(Fault::Said(_)) => Ok(false),
+            Ok(lines) => {
+                let pair = |line: &str| {
+                    line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+                };
+                Ok(Some(lines.iter().filter_map(|line| pair(line)).collect()))
+            }
+            Err(Fault::Said(_)) => Ok(None),
             Err(silent) => Err(silent),
         }
     }

@@ -12,13 +12,16 @@ mod image;
 mod key;
 mod log;
 mod options;
+mod remake;
+mod remove;
 mod view;
 mod watch;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dockworker::Docker;
 use dockworker::container::ContainerFilters;
@@ -30,14 +33,17 @@ use crate::model::{CellSite, ContainerName};
 
 pub use deadlines::Deadlines;
 use fault::Fault;
-use view::Found;
-
-/// How often a removal under way is looked at.
-const REMOVAL_GLANCE: Duration = Duration::from_millis(100);
+use view::{Found, SET_ASIDE};
 
 /// What every container of ours is called first. The engine leaves other names out of its listings, and with them
 /// containers that have what dockworker cannot read, such as an SCTP port, which would make the whole listing an error.
 const OUR_NAMES: &str = "^/?pb-";
+
+/// What the engine is asked for of one container, and of the one that is set aside for it.
+fn pattern(name: &ContainerName) -> String {
+    // It is a regular expression in which dots match more than dots: the exact match is ours.
+    format!("^/?{name}({SET_ASIDE})?$")
+}
 
 /// A cell whose engine is spoken to over a Unix socket or TCP.
 pub struct DockerCell {
@@ -48,16 +54,39 @@ pub struct DockerCell {
     client: Mutex<Option<Docker>>,
 }
 
-/// Every cell of `sites`, on one runtime. Nothing is sent yet: a cell whose engine is down now may come later.
+/// Makes cells, all on one runtime.
+pub struct Connector {
+    runtime: Arc<Runtime>,
+}
+
+impl Connector {
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    /// Where the operating system has no thread left.
+    pub fn start() -> std::io::Result<Self> {
+        Ok(Self { runtime: Runtime::start()? })
+    }
+
+    /// A cell at `site`. Nothing is sent yet: one whose engine is down now may come later.
+    #[must_use]
+    pub fn connect(&self, site: &CellSite) -> Arc<dyn Cell> {
+        Arc::new(DockerCell::connect(site.clone(), Arc::clone(&self.runtime), Deadlines::default()))
+    }
+
+    /// A cell at each of them.
+    #[must_use]
+    pub fn connect_all(&self, sites: &[CellSite]) -> Cells {
+        sites.iter().map(|site| (site.guid.clone(), self.connect(site))).collect()
+    }
+}
+
+/// Every cell of `sites`, for whoever keeps them as they are; see [`Connector`].
 ///
 /// # Errors
-/// Where the operating system has no thread left.
+/// As [`Connector::start`].
 pub fn connect_all(sites: &[CellSite]) -> std::io::Result<Cells> {
-    let runtime = Runtime::start()?;
-    let cell = |site: &CellSite| -> Arc<dyn Cell> {
-        Arc::new(DockerCell::connect(site.clone(), Arc::clone(&runtime), Deadlines::default()))
-    };
-    Ok(sites.iter().map(|site| (site.guid.clone(), cell(site))).collect())
+    Ok(Connector::start()?.connect_all(sites))
 }
 
 impl DockerCell {
@@ -89,8 +118,8 @@ impl DockerCell {
         outcome.map_err(Fault::from)
     }
 
-    /// The containers of this cell whose name the engine finds to match `name_pattern`.
-    fn found(&self, name_pattern: &str) -> Result<Vec<Found>, Fault> {
+    /// The containers of this cell whose name the engine finds to match `name_pattern`, those set aside among them.
+    fn everything(&self, name_pattern: &str) -> Result<Vec<Found>, Fault> {
         let mut filters = ContainerFilters::new();
         filters.name(name_pattern);
         let all = self.call(self.deadlines.look, move |docker| async move {
@@ -99,11 +128,18 @@ impl DockerCell {
         Ok(all.into_iter().filter_map(|one| Found::read(one, &self.site)).collect())
     }
 
+    /// The same, each container once: one that is set aside counts only as long as there is none in its place.
+    fn found(&self, name_pattern: &str) -> Result<Vec<Found>, Fault> {
+        let (aside, mut found): (Vec<_>, Vec<_>) =
+            self.everything(name_pattern)?.into_iter().partition(|found| found.is_set_aside);
+        let replaced: BTreeSet<_> = found.iter().map(|found| found.view.name.clone()).collect();
+        found.extend(aside.into_iter().filter(|found| !replaced.contains(&found.view.name)));
+        Ok(found)
+    }
+
     /// This cell's container of that name.
     fn find(&self, name: &ContainerName) -> Result<Option<Found>, Fault> {
-        // The pattern is a regular expression in which the name's dots match more than dots: the exact match is ours.
-        let pattern = format!("^/?{name}$");
-        Ok(self.found(&pattern)?.into_iter().find(|found| found.view.name == *name))
+        Ok(self.found(&pattern(name))?.into_iter().find(|found| found.view.name == *name))
     }
 
     /// This cell's container of that name, for calls that make no sense without.
@@ -115,8 +151,19 @@ impl DockerCell {
         fault.on(&self.site.guid)
     }
 
-    fn try_create(&self, spec: &ContainerSpec) -> Result<(), Fault> {
-        let options = options::create(spec, &self.site);
+    /// Its container is made where none is set aside for it: who makes it anew takes that one's volumes.
+    fn create_first(&self, spec: &ContainerSpec) -> Result<(), Fault> {
+        match self.find(&spec.name)? {
+            Some(found) if found.is_set_aside => {
+                Err(Fault::Said(format!("container {} is set aside on this cell", spec.name)))
+            }
+            _ => self.try_create(spec, None),
+        }
+    }
+
+    /// On the volumes of the container with that id, if any.
+    fn try_create(&self, spec: &ContainerSpec, volumes_from: Option<&str>) -> Result<(), Fault> {
+        let options = options::create(spec, &self.site, volumes_from);
         let name = spec.name.to_string();
         let made = self.call(self.deadlines.change, move |docker| async move {
             docker.create_container(Some(&name), &options).await
@@ -129,9 +176,19 @@ impl DockerCell {
             Err(Fault::Silent(reason)) => Err(Fault::Silent(reason)),
             // A refusal promises that nothing is left behind.
             Err(Fault::Said(reason)) => {
-                self.try_remove(&spec.name)?;
+                self.remove_one(&made.id, &spec.name)?;
                 Err(Fault::Said(reason))
             }
+        }
+    }
+
+    /// What a failure to make a container means.
+    fn creation_error(&self, fault: Fault, spec: &ContainerSpec) -> CellError {
+        match fault {
+            Fault::Said(reason) if matches!(self.has_image(&spec.image), Ok(false)) => {
+                CellError::NoSuchImage { cell: self.site.guid.clone(), image: spec.image.clone(), reason }
+            }
+            fault => self.error(fault),
         }
     }
 
@@ -179,35 +236,6 @@ impl DockerCell {
             _ => Err(fault),
         }
     }
-
-    fn try_remove(&self, name: &ContainerName) -> Result<(), Fault> {
-        let until = Instant::now() + self.deadlines.remove;
-        let Some(found) = self.find(name)? else { return Ok(()) };
-        let id = found.id;
-        let removed = self.call(self.deadlines.remove, {
-            let id = id.clone();
-            move |docker| async move { docker.remove_container(&id, Some(true), Some(true), None).await }
-        });
-        if let Err(Fault::Silent(reason)) = removed {
-            return Err(Fault::Silent(reason));
-        }
-        // The engine takes a container off its list last. It also refuses what another caller has begun, and that cannot
-        // be told from any other refusal until the container is seen to go, or not to.
-        let refusal_counts = Instant::now() + self.deadlines.look;
-        loop {
-            let Some(left) = self.find(name)?.filter(|found| found.id == id) else { return Ok(()) };
-            let now = Instant::now();
-            match &removed {
-                Err(Fault::Said(reason)) if !left.is_going() && now >= refusal_counts => {
-                    return Err(Fault::Said(reason.clone()));
-                }
-                _ if now >= until => {
-                    return Err(Fault::Silent(format!("container {name} is still being removed")));
-                }
-                _ => std::thread::sleep(REMOVAL_GLANCE),
-            }
-        }
-    }
 }
 
 impl Cell for DockerCell {
@@ -227,12 +255,15 @@ impl Cell for DockerCell {
     }
 
     fn create(&self, spec: &ContainerSpec) -> Result<(), CellError> {
-        self.try_create(spec).map_err(|fault| match fault {
-            Fault::Said(reason) if matches!(self.has_image(&spec.image), Ok(false)) => {
-                CellError::NoSuchImage { cell: self.site.guid.clone(), image: spec.image.clone(), reason }
-            }
-            fault => self.error(fault),
-        })
+        self.create_first(spec).map_err(|fault| self.creation_error(fault, spec))
+    }
+
+    fn remake(&self, spec: &ContainerSpec, grace: Duration) -> Result<(), CellError> {
+        self.make_anew(spec, grace).map_err(|fault| self.creation_error(fault, spec))
+    }
+
+    fn image_environment(&self, image: &str) -> Result<Option<BTreeMap<String, String>>, CellError> {
+        self.environment_of(image).map_err(|fault| self.error(fault))
     }
 
     fn start(&self, name: &ContainerName) -> Result<(), CellError> {

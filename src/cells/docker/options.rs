@@ -10,8 +10,12 @@ use dockworker::{
 use crate::cells::{ContainerSpec, label};
 use crate::model::CellSite;
 
-/// The body of a request to create `spec` on `cell`.
-pub(super) fn create(spec: &ContainerSpec, site: &CellSite) -> ContainerCreateOptions {
+/// The body of a request to create `spec` on `cell`, with the volumes of the container with that id, if any.
+pub(super) fn create(
+    spec: &ContainerSpec,
+    site: &CellSite,
+    volumes_from: Option<&str>,
+) -> ContainerCreateOptions {
     let mut options = ContainerCreateOptions::new(&spec.image);
     for (name, value) in &spec.env {
         options.env(format!("{name}={value}"));
@@ -31,11 +35,11 @@ pub(super) fn create(spec: &ContainerSpec, site: &CellSite) -> ContainerCreateOp
         .exposed_ports(ExposedPorts(
             spec.ports.iter().map(|port| (port.container, "tcp".to_owned())).collect(),
         ))
-        .host_config(host_config(spec));
+        .host_config(host_config(spec, volumes_from));
     options
 }
 
-fn host_config(spec: &ContainerSpec) -> ContainerHostConfig {
+fn host_config(spec: &ContainerSpec, volumes_from: Option<&str>) -> ContainerHostConfig {
     let mut log = LogConfig::new(LogConfigType::JsonFile);
     log.config =
         HashMap::from([("max-size".to_owned(), "10m".to_owned()), ("max-file".to_owned(), "3".to_owned())]);
@@ -49,6 +53,9 @@ fn host_config(spec: &ContainerSpec) -> ContainerHostConfig {
         .shm_size(spec.shm_bytes);
     if let Some(bytes) = spec.memory_bytes {
         host.memory(bytes);
+    }
+    if let Some(id) = volumes_from {
+        host.volumes_from(vec![id.to_owned()]);
     }
     host
 }

@@ -10,11 +10,17 @@ use dockworker::container::{Container, PortType};
 use crate::cells::{ContainerState, ContainerView, PublishedPort, label};
 use crate::model::{CellSite, ContainerName};
 
+/// What a container is called on top of its name while another one is made in its place. No node's id ends so.
+pub(super) const SET_ASIDE: &str = ".old";
+
 /// A container of this cell on its engine.
 pub(super) struct Found {
     /// The engine's own id: a name may pass to another container between two calls.
     pub(super) id: String,
+    /// With the name that it was made with, also while it is set aside.
     pub(super) view: ContainerView,
+    /// Whether it is set aside, for the one that is to come in its place.
+    pub(super) is_set_aside: bool,
 }
 
 impl Found {
@@ -27,6 +33,7 @@ impl Found {
         }
         // Links give a container further names, all with another container's name in front.
         let name = container.Names.iter().find(|name| !name.trim_start_matches('/').contains('/'))?;
+        let (name, is_set_aside) = whose(name);
         let port = |number: u64| u16::try_from(number).ok();
         let mut ports: Vec<_> = container
             .Ports
@@ -40,13 +47,18 @@ impl Found {
         ports.sort_unstable_by_key(|port| (port.container, port.host));
         ports.dedup();
         let view = ContainerView {
-            name: ContainerName::found(name),
+            name,
             image: labels.get(label::IMAGE).cloned().unwrap_or(container.Image),
             state: state(&container.State, &container.Status),
             labels,
             ports,
         };
-        Some(Self { id: container.Id, view })
+        Some(Self { id: container.Id, view, is_set_aside })
+    }
+
+    /// Whether it was started ever: then all that belongs to it is in it.
+    pub(super) fn was_started(&self) -> bool {
+        self.view.state != ContainerState::Created && !self.is_going()
     }
 
     /// Whether it runs, or will again without anyone's help.
@@ -66,6 +78,14 @@ impl Found {
     /// Whether its removal has begun.
     pub(super) fn is_going(&self) -> bool {
         self.view.state == ContainerState::Other("removing".to_owned())
+    }
+}
+
+/// Which container an engine speaks of, and whether as one that is set aside.
+pub(super) fn whose(raw: &str) -> (ContainerName, bool) {
+    match raw.strip_suffix(SET_ASIDE) {
+        Some(name) => (ContainerName::found(name), true),
+        None => (ContainerName::found(raw), false),
     }
 }
 

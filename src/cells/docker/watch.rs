@@ -8,9 +8,9 @@ use dockworker::event::EventResponse;
 
 use super::DockerCell;
 use super::fault::Fault;
+use super::view::whose;
 use crate::cells::runtime::{Next, Pending, Streaming};
 use crate::cells::{CellEvent, label};
-use crate::model::ContainerName;
 
 /// How often `stop` is looked at.
 const STOP_GLANCE: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ impl DockerCell {
                 Next::Item(event) => {
                     heard = Instant::now();
                     if let Some(name) = event?.Actor.Attributes.get("name") {
-                        sink(CellEvent::Changed(ContainerName::found(name)));
+                        sink(CellEvent::Changed(whose(name).0));
                     }
                 }
                 Next::Ended => return Err(Fault::Silent("the engine ended the stream of events".to_owned())),
