@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -63,6 +64,12 @@ impl Cell for Hanging {
     }
     fn create(&self, spec: &ContainerSpec) -> Result<(), CellError> {
         self.cell.create(spec)
+    }
+    fn remake(&self, spec: &ContainerSpec, grace: Duration) -> Result<(), CellError> {
+        self.cell.remake(spec, grace)
+    }
+    fn image_environment(&self, image: &str) -> Result<Option<BTreeMap<String, String>>, CellError> {
+        self.cell.image_environment(image)
     }
     fn start(&self, name: &ContainerName) -> Result<(), CellError> {
         self.cell.start(name)
@@ -178,7 +185,11 @@ impl Lab {
             session_node: None,
         };
         let parts = Parts {
-            drivers: Drivers::new(Arc::clone(&metered), StoreAccess { shared, guests: None }),
+            drivers: Drivers::new(
+                Arc::clone(&metered),
+                StoreAccess { shared, guests: None },
+                Arc::new(patroni_broker::patroni::HttpMembers),
+            ),
             store: metered,
             cells: all,
             catalog: Catalog::default(),
@@ -280,6 +291,7 @@ fn an_operation_is_counted_when_it_ends() {
         service: None,
         plan: None,
         accepts_incomplete: true,
+        force: false,
     };
     lab.broker.deprovision(order).unwrap();
     lab.shows(&[

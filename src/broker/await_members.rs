@@ -1,4 +1,4 @@
-//! Waits until the members run. A container that has ended, and a first start that died half-way, are dealt with or
+//! Waits until the members run, or have caught up. A container that has ended, and a first start that died half-way, are dealt with or
 //! reported within seconds.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,24 @@ struct Troubles {
 
 impl Task<'_> {
     pub(super) fn await_members(&self, wanted: u32) -> Result<(), StepError> {
+        let all: Vec<&NodeRecord> = self.record.nodes.iter().collect();
+        self.await_progress(&all, |progress| progress.running == wanted)
+    }
+
+    /// Those that have left the record are not waited for.
+    pub(super) fn await_nodes(&self, nodes: &[NodeId]) -> Result<(), StepError> {
+        let awaited: Vec<&NodeRecord> =
+            self.record.nodes.iter().filter(|node| nodes.contains(&node.node_id)).collect();
+        self.await_progress(&awaited, |progress| {
+            awaited.iter().all(|node| progress.caught_up.contains(&node.node_id))
+        })
+    }
+
+    fn await_progress(
+        &self,
+        awaited: &[&NodeRecord],
+        is_reached: impl Fn(&Progress) -> bool,
+    ) -> Result<(), StepError> {
         let containers = self.core.containers_of(self.record)?;
         let watching = self.core.members.watch(&containers, self.record)?;
         let mut last = watching.first().clone();
@@ -39,17 +57,17 @@ impl Task<'_> {
         let look_every = self.core.settings.pace.look_every;
         let mut look = Instant::now() + look_every;
         loop {
-            if last.running == wanted {
+            if is_reached(&last) {
                 return Ok(());
             }
             self.check_going_on()?;
             if self.operation_is_overdue() {
-                return Err(self.not_in_time(&last));
+                return Err(self.not_in_time(awaited, &last));
             }
             match watching.changes().recv_deadline(look) {
                 Ok(progress) => last = progress,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look_after(&mut troubles)?;
+                    self.look_after(awaited, last.leader.is_none(), &mut troubles)?;
                     look = Instant::now() + look_every;
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(StepError::Abandoned),
@@ -61,13 +79,27 @@ impl Task<'_> {
         self.record.operation.as_ref().is_some_and(|operation| self.core.now_ms() > operation.deadline_ms)
     }
 
-    /// Looks at the nodes' containers, and makes ended ones run again.
-    fn look_after(&self, troubles: &mut Troubles) -> Result<(), StepError> {
+    /// Looks at the nodes' containers, and makes ended ones run again: at those that are not awaited only while nobody
+    /// leads, which the others may be waiting for.
+    fn look_after(
+        &self,
+        awaited: &[&NodeRecord],
+        nobody_leads: bool,
+        troubles: &mut Troubles,
+    ) -> Result<(), StepError> {
         for node in &self.record.nodes {
-            if let Err(error) = self.look_after_node(node, troubles)? {
-                // The other nodes may run yet; the deadline ends the wait.
-                warn!("instance {}: {error}", self.record.instance_id);
+            let is_awaited = awaited.iter().any(|awaited| awaited.node_id == node.node_id);
+            if !is_awaited && !nobody_leads {
+                continue;
             }
+            let error = match self.look_after_node(node, troubles) {
+                Ok(Ok(())) => continue,
+                // The other nodes may run yet; the deadline ends the wait.
+                Ok(Err(error)) => error.to_string(),
+                Err(StepError::Failed(reason)) if !is_awaited => reason,
+                Err(error) => return Err(error),
+            };
+            warn!("instance {}: {error}", self.record.instance_id);
         }
         self.clear_stalled_start(troubles)
     }
@@ -78,8 +110,8 @@ impl Task<'_> {
         troubles: &mut Troubles,
     ) -> Result<Result<(), CellError>, StepError> {
         let name = ContainerName::of(&node.node_id);
-        let found = self.core.cell(&node.backend_id).and_then(|cell| Ok((cell, cell.inspect(&name)?)));
-        let (cell, found) = match found {
+        let found = self.core.cell(&node.backend_id).and_then(|cell| Ok((cell.inspect(&name)?, cell)));
+        let (found, cell) = match found {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -104,7 +136,7 @@ impl Task<'_> {
         if *attempts > ATTEMPTS {
             return Err(self.given_up(node, "does not stay up"));
         }
-        self.revive(&**cell, node, state.as_ref())
+        self.revive(&*cell, node, state.as_ref())
     }
 
     /// A node with data behind it is started again on its volume; before there are any, it is made anew, and what it
@@ -120,8 +152,13 @@ impl Task<'_> {
         let was_started = matches!(state, Some(ContainerState::Exited { .. } | ContainerState::Other(_)));
         let found = state.map_or_else(|| "is not there".to_owned(), ToString::to_string);
         warn!("instance {}: {} on {} {found}", self.record.instance_id, spec.name, node.backend_id);
-        if was_started && containers.holds_data(self.record)? {
-            return Ok(cell.start(&spec.name));
+        if state.is_some() && containers.holds_data(self.record)? {
+            // What was made anew and never started has the volume of one that is set aside.
+            return Ok(if was_started {
+                cell.start(&spec.name)
+            } else {
+                cell.remake(&spec, spec.stop_timeout)
+            });
         }
         if let Err(error) = cell.remove(&spec.name) {
             return Ok(Err(error));
@@ -162,10 +199,8 @@ impl Task<'_> {
     }
 
     /// Which node on which cell waits for what.
-    fn not_in_time(&self, last: &Progress) -> StepError {
-        let nodes: Vec<String> = self
-            .record
-            .nodes
+    fn not_in_time(&self, awaited: &[&NodeRecord], last: &Progress) -> StepError {
+        let nodes: Vec<String> = awaited
             .iter()
             .map(|node| format!("node {} on cell {}{}", node.node_id, node.backend_id, self.last_words(node)))
             .collect();

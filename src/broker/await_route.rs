@@ -1,4 +1,4 @@
-//! Waits until every live router leads the public port to the members: success is said only then.
+//! Waits until every live router leads the public port to the leader: success is said only then.
 
 use std::time::Duration;
 
@@ -16,20 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Task<'_> {
     pub(super) fn await_route(&self) -> Result<(), StepError> {
-        let wanted = self.core.allocations.route_revision(&self.record.instance_id)?;
+        let instance = &self.record.instance_id;
+        let mut route = self.core.allocations.route(instance)?;
         let patience = Deadline::after(PATIENCE);
         let refused = Deadline::after(self.core.settings.pace.route_refused_after);
         loop {
             self.check_going_on()?;
-            let routers = self.core.allocations.routers_behind(&self.record.instance_id, wanted)?;
+            let routers = self.core.allocations.routers_behind(instance, route.newest)?;
             if routers.registered == 0 {
-                warn!(
-                    "instance {}: no router is registered; its port leads nowhere",
-                    self.record.instance_id
-                );
+                warn!("instance {instance}: no router is registered; its port leads nowhere");
                 return Ok(());
             }
-            if routers.behind.is_empty() && routers.without_it.is_empty() {
+            if route.is_led && routers.behind.is_empty() && routers.without_it.is_empty() {
                 return Ok(());
             }
             if !routers.without_it.is_empty() && refused.has_passed() {
@@ -38,6 +36,15 @@ impl Task<'_> {
                 return Err(StepError::Failed(format!(
                     "the public port {port} cannot be had on the router {without}; its log says why"
                 )));
+            }
+            if !route.is_led {
+                if patience.has_passed() {
+                    return Err(StepError::Failed("nobody leads the cluster".to_owned()));
+                }
+                let deadline = Deadline::after(WATCH).min(patience);
+                self.core.store.watch(&keys::scope(instance), route.revision, deadline)?;
+                route = self.core.allocations.route(instance)?;
+                continue;
             }
             if patience.has_passed() {
                 let behind = routers.behind.join(", ");

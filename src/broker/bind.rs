@@ -235,10 +235,10 @@ impl Core {
         if record.under_way().is_some() {
             return Err(BrokerError::Concurrency);
         }
-        match record.unusable() {
-            Some(reason) => Err(BrokerError::InstanceFailed { reason: reason.to_owned() }),
-            None => Ok(record),
+        if let Some(reason) = self.unusable(&record) {
+            return Err(BrokerError::InstanceFailed { reason: reason.to_owned() });
         }
+        Ok(record)
     }
 }
 

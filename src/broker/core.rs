@@ -1,14 +1,16 @@
 //! What every operation works with.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use storage::{Clock, Expect, Store, StoreError};
 
+use super::leaving::Marks;
 use super::members::Members;
 use super::offerings::Offerings;
 use super::put_aside::PutAside;
@@ -20,7 +22,7 @@ use crate::model::{CellGuid, InstanceId, Mint, OperationId, Plan, PlanId, Servic
 use crate::routing::{Allocations, PortPool};
 use crate::scheduler::CellLoad;
 use crate::services::{Containers, Driver, Drivers};
-use crate::state::{Bindings, InstanceRecord, Instances, Leases, NodeIndex, keys};
+use crate::state::{Bindings, Cordons, InstanceRecord, Instances, Lease, Leases, NodeIndex, Orphans, keys};
 
 /// How many instances may wait for a worker; what does not fit is found again by the scan for pending operations.
 const QUEUE: usize = 1024;
@@ -31,9 +33,11 @@ pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
     pub(super) instances: Instances,
     pub(super) bindings: Bindings,
+    pub(super) orphans: Orphans,
+    pub(super) cordons: Cordons,
     pub(super) allocations: Allocations,
     pub(super) ports: PortPool,
-    pub(super) leases: Leases,
+    leases: Leases,
     pub(super) members: Members,
     pub(super) cells: Cells,
     pub(super) offerings: Offerings,
@@ -42,13 +46,20 @@ pub(super) struct Core {
     pub(super) settings: Settings,
     pub(super) metrics: Arc<Metrics>,
     pub(super) put_aside: PutAside,
+    pub(super) leaving: Marks,
     /// How many wait in the threads of their callers.
     pub(super) waiting: AtomicUsize,
+    /// Says to the thread that drains cells that there is something new to do.
+    pub(super) drain_asked: (Sender<()>, Receiver<()>),
+    /// Held by what keeps a caller's thread for long.
+    one_at_a_time: Mutex<()>,
     index: NodeIndex,
     clock: Arc<dyn Clock>,
     queue: Sender<InstanceId>,
     /// What is in the queue.
     queued: Mutex<HashSet<InstanceId>>,
+    /// Whose operation a worker found to be somebody's already.
+    turned_away: Mutex<HashSet<InstanceId>>,
     stopping: AtomicBool,
     /// Taken when it stops, which closes the next.
     stop: Mutex<Option<Sender<()>>>,
@@ -64,13 +75,19 @@ impl Core {
         let core = Self {
             instances: Instances::new(Arc::clone(&store)),
             bindings: Bindings::new(Arc::clone(&store)),
+            orphans: Orphans::new(Arc::clone(&store)),
+            cordons: Cordons::new(Arc::clone(&store)),
             allocations: Allocations::new(Arc::clone(&store)),
             ports: PortPool::new(Arc::clone(&store), Arc::clone(&clock), settings.public_ports),
-            index: NodeIndex::start(Arc::clone(&store))?,
+            index: NodeIndex::start(Arc::clone(&store), settings.pace.watch_for)?,
             offerings: Offerings::new(catalog, &drivers)?,
             waiting: AtomicUsize::new(0),
+            drain_asked: bounded(1),
+            one_at_a_time: Mutex::default(),
             put_aside: PutAside::default(),
+            leaving: Marks::default(),
             queued: Mutex::default(),
+            turned_away: Mutex::default(),
             stopping: AtomicBool::new(false),
             stop: Mutex::new(Some(stop)),
             stopped,
@@ -100,6 +117,18 @@ impl Core {
         self.stopping.load(Ordering::SeqCst)
     }
 
+    /// For what keeps a caller's thread for long, one at a time. One that panicked has left nothing half-done behind it.
+    ///
+    /// # Errors
+    /// [`BrokerError::Busy`] while there is another.
+    pub(super) fn alone(&self) -> Result<MutexGuard<'_, ()>, BrokerError> {
+        match self.one_at_a_time.try_lock() {
+            Ok(alone) => Ok(alone),
+            Err(TryLockError::Poisoned(after_panic)) => Ok(after_panic.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(BrokerError::Busy),
+        }
+    }
+
     /// Says to the workers that this instance has an operation under way. Saying it twice does no harm: while all of
     /// them are busy, the scan says it again and again.
     pub(super) fn enqueue(&self, instance: &InstanceId) {
@@ -111,6 +140,32 @@ impl Core {
             queued.remove(instance);
             warn!("the operation of instance {instance} waits for the next scan");
         }
+    }
+
+    /// Takes an instance's lease; `None` when another has it.
+    pub(super) fn take(&self, instance: &InstanceId) -> Result<Option<HeldLease<'_>>, StoreError> {
+        let lease = self.leases.take(instance)?;
+        let then = || CallBack { core: self, instance: instance.clone() };
+        Ok(lease.map(|lease| HeldLease { lease, _then: then() }))
+    }
+
+    /// The same for a worker. Where this broker has it already, and may have nothing to do any more with what is to be
+    /// performed, the worker is called back.
+    pub(super) fn take_to_perform(&self, instance: &InstanceId) -> Result<Option<HeldLease<'_>>, StoreError> {
+        if let Some(lease) = self.take(instance)? {
+            return Ok(Some(lease));
+        }
+        self.turned_away().insert(instance.clone());
+        // Once more, since it may have been let go before that could be known.
+        let lease = self.take(instance)?;
+        if lease.is_some() {
+            self.turned_away().remove(instance);
+        }
+        Ok(lease)
+    }
+
+    fn turned_away(&self) -> MutexGuard<'_, HashSet<InstanceId>> {
+        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker has taken this instance from the queue: from now on it may be queued again.
@@ -194,7 +249,7 @@ impl Core {
     }
 
     /// The cell with this guid.
-    pub(super) fn cell(&self, guid: &CellGuid) -> Result<&Arc<dyn Cell>, CellError> {
+    pub(super) fn cell(&self, guid: &CellGuid) -> Result<Arc<dyn Cell>, CellError> {
         let missing = || CellError::NoAnswer {
             cell: guid.clone(),
             reason: "it is not in the configuration any more".to_owned(),
@@ -207,14 +262,21 @@ impl Core {
         self.index.nodes_on(cell)
     }
 
-    /// What placement knows of the cells.
-    pub(super) fn loads(&self) -> Vec<CellLoad> {
+    /// The instances with nodes on a cell.
+    pub(super) fn instances_on(&self, cell: &CellGuid) -> BTreeSet<InstanceId> {
+        self.index.instances_on(cell)
+    }
+
+    /// What placement knows of the cells. Which of them take no new nodes is read from the store.
+    pub(super) fn loads(&self) -> Result<Vec<CellLoad>, StoreError> {
+        let cordons = self.cordons.list()?;
         let load = |cell: &Arc<dyn Cell>| CellLoad {
             guid: cell.site().guid.clone(),
             availability_zone: cell.site().availability_zone.clone(),
             nodes: self.index.nodes_on(&cell.site().guid),
+            cordoned: cordons.contains_key(&cell.site().guid),
         };
-        self.cells.values().map(load).collect()
+        Ok(self.cells.all().iter().map(load).collect())
     }
 
     /// Whether the store and at least one cell answer.
@@ -228,13 +290,41 @@ impl Core {
             return Ok(());
         }
         let mut silent = Vec::new();
-        for cell in self.cells.values() {
+        for cell in self.cells.all() {
             match cell.ping() {
                 Ok(_) => return Ok(()),
                 Err(error) => silent.push(error.to_string()),
             }
         }
         Err(format!("no cell answers: {}", silent.join("; ")))
+    }
+}
+
+/// An instance's lease. When it is let go, the instance is queued for whoever found it taken.
+pub(super) struct HeldLease<'a> {
+    // In the order in which they go.
+    lease: Lease,
+    _then: CallBack<'a>,
+}
+
+impl Deref for HeldLease<'_> {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+struct CallBack<'a> {
+    core: &'a Core,
+    instance: InstanceId,
+}
+
+impl Drop for CallBack<'_> {
+    fn drop(&mut self) {
+        if self.core.turned_away().remove(&self.instance) {
+            self.core.enqueue(&self.instance);
+        }
     }
 }
 

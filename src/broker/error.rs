@@ -4,7 +4,8 @@ use std::fmt;
 
 use storage::StoreError;
 
-use crate::model::{PlanId, ServiceId};
+use crate::model::{CellGuid, PlanId, ServiceId};
+use crate::services::UpdateError;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,13 @@ pub enum BrokerError {
         /// How it failed.
         reason: String,
     },
+    /// There is no such cell.
+    UnknownCell(CellGuid),
+    /// A cell cannot be drained as things stand.
+    DrainRefused {
+        /// Why, for an operator.
+        reason: String,
+    },
     /// An operation on the instance is under way: try again when it has ended.
     Concurrency,
     /// No cell, no port: nothing the sender can mend.
@@ -84,9 +92,11 @@ impl fmt::Display for BrokerError {
         match self {
             Self::UnknownService(id) => write!(f, "there is no service {id} in the catalog"),
             Self::UnknownPlan(id) => write!(f, "there is no plan {id} in the catalog"),
+            Self::UnknownCell(cell) => write!(f, "there is no cell {cell}"),
             Self::WrongPlan { reason }
             | Self::InvalidParameters { reason }
             | Self::NoCapacity { reason }
+            | Self::DrainRefused { reason }
             | Self::MaintenanceInfoConflict { reason }
             | Self::UpdateNotSupported { reason }
             | Self::NotRotatable { reason }
@@ -116,6 +126,15 @@ impl std::error::Error for BrokerError {}
 impl From<StoreError> for BrokerError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<UpdateError> for BrokerError {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::NotSupported(error) => Self::UpdateNotSupported { reason: error.reason },
+            UpdateError::Store(error) => Self::Store(error),
+        }
     }
 }
 

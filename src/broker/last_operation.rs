@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::binding_record::check_binding_hints;
 use super::core::Core;
 use super::deprovision::check_hints;
+use super::orphans::left_behind;
 use super::{BrokerError, LastOperation, PollRequest};
 use crate::model::BindingId;
 use crate::state::{
@@ -122,6 +123,8 @@ impl Core {
             (None, OperationKind::Provision | OperationKind::Update) => self.describe(record)?,
             (None, OperationKind::Deprovision) => format!("removing ({done} of {all} steps)"),
         };
+        let left = left_behind(record);
+        let begun = if left.is_empty() { begun } else { format!("{begun}; {left}") };
         // What a step waits for.
         let waits_for = &operation.description;
         Ok(if waits_for.is_empty() { begun } else { format!("{begun}: {waits_for}") })

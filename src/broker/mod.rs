@@ -5,21 +5,29 @@
 //! goes down a channel to the [`worker`]s, which perform the recorded steps one by one. [`pending`] looks for
 //! operations whose performer has died.
 
+mod ask_members;
 mod await_members;
 mod await_route;
 mod bind;
 mod binding_record;
+mod check_image;
+mod choose;
+mod cordons;
 mod core;
 mod crash;
+mod demote;
 mod deprovision;
+mod drain;
 mod error;
 mod fetch;
 mod kept;
 mod last_operation;
+mod leaving;
 mod members;
 mod mint;
 mod observe;
 mod offerings;
+mod orphans;
 mod pace;
 mod parking;
 mod pass_over;
@@ -28,20 +36,33 @@ mod perform;
 mod provision;
 mod put_aside;
 mod reap_guests;
+mod relocate;
+mod remake_node;
 mod request;
+mod reshape;
+mod retire_node;
+mod sights;
 mod step_error;
+mod sweep;
 mod unbind;
+mod undo;
 mod update;
 mod views;
 mod worker;
 
 pub use error::{BrokerError, StartError};
+pub use leaving::Leaving;
 pub use mint::RandomMint;
 pub use pace::Pace;
 pub use request::{
-    Accepted, BindRequest, Binding, Bound, CellView, DeprovisionRequest, Endpoint, FetchRequest, Fetched,
-    InstanceView, LastOperation, NodeView, OperationView, Outcome, PollRequest, PreviousValues,
-    ProvisionRequest, UnbindRequest, Unbound, UpdateRequest,
+    Accepted, BindRequest, Binding, Bound, DeprovisionRequest, DrainRequest, Endpoint, FetchRequest, Fetched,
+    LastOperation, Outcome, PollRequest, PreviousValues, ProvisionRequest, UnbindRequest, Unbound,
+    UpdateRequest,
+};
+
+pub use sights::{
+    CellStanding, CellView, Demotion, DrainView, Drained, InstanceView, NodeView, OperationView,
+    RehearsedMove,
 };
 
 use std::sync::Arc;
@@ -50,6 +71,7 @@ use std::time::Duration;
 use storage::{Clock, Store, StoreError};
 
 use self::core::Core;
+use self::drain::Drains;
 use self::members::Members;
 use self::observe::Observer;
 use self::parking::Parking;
@@ -58,7 +80,7 @@ use self::put_aside::Alarm;
 use self::worker::Workers;
 use crate::cells::Cells;
 use crate::metrics::Metrics;
-use crate::model::{BindingId, Catalog, InstanceId, Mint, OperationId, PortRange};
+use crate::model::{BindingId, Catalog, CellGuid, InstanceId, Mint, OperationId, PortRange};
 use crate::services::Drivers;
 
 /// What platforms order from. Every method may be called from any thread. Dropping it stops its threads; operations
@@ -66,6 +88,7 @@ use crate::services::Drivers;
 pub struct Broker {
     _observer: Observer,
     // In the order in which they stop: nobody finds new work, then nobody performs any, then nobody is waited for.
+    _drains: Drains,
     _pending: PendingScan,
     _alarm: Alarm,
     _workers: Workers,
@@ -123,8 +146,17 @@ impl Broker {
         let workers = Workers::start(&core, &queue, &parking).map_err(no_thread)?;
         let alarm = Alarm::start(&core).map_err(no_thread)?;
         let pending = PendingScan::start(Arc::clone(&core)).map_err(no_thread)?;
+        let drains = Drains::start(&core).map_err(no_thread)?;
         let observer = Observer::start(Arc::clone(&core)).map_err(no_thread)?;
-        Ok(Self { _observer: observer, _pending: pending, _alarm: alarm, _workers: workers, parking, core })
+        Ok(Self {
+            _observer: observer,
+            _drains: drains,
+            _pending: pending,
+            _alarm: alarm,
+            _workers: workers,
+            parking,
+            core,
+        })
     }
 
     /// What is offered, with what holds: schemas of parameters are the site's, or else the driver's.
@@ -175,12 +207,12 @@ impl Broker {
         }
     }
 
-    /// Gives an instance back; see OSB 2.17, "Deprovisioning".
+    /// Gives an instance back; see OSB 2.17, "Deprovisioning". A provision or an update that is under way ends by that.
     ///
     /// # Errors
     /// [`BrokerError::InstanceGone`] when there is none.
     pub fn deprovision(&self, request: DeprovisionRequest) -> Result<Accepted, BrokerError> {
-        self.core.deprovision(&request)
+        self.core.deprovision(&request, &self.parking)
     }
 
     /// What an instance is; see OSB 2.17, "Fetching a Service Instance".
@@ -253,6 +285,59 @@ impl Broker {
     /// When the store does not answer.
     pub fn cells(&self) -> Result<Vec<CellView>, BrokerError> {
         self.core.view_cells()
+    }
+
+    /// One cell, for operators; asks it whether it answers.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownCell`] when there is none.
+    pub fn cell(&self, cell: &CellGuid) -> Result<CellView, BrokerError> {
+        self.core.view_one_cell(cell)
+    }
+
+    /// Keeps new nodes off a cell; what is there stays. Saying it twice does no harm.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownCell`] when there is none.
+    pub fn cordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.core.cordon(cell)
+    }
+
+    /// Lets a cell take nodes again, and ends its drain after what is under way. Saying it twice does no harm.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownCell`] when there is none.
+    pub fn uncordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.core.uncordon(cell)
+    }
+
+    /// Cordons a cell and begins to move everything off it, until it is safe to reboot. It goes on whatever becomes of
+    /// this broker. Asked for again, it tries those again that could not be moved. A rehearsal changes nothing, and keeps
+    /// the caller's thread for up to half a minute.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownCell`]; [`BrokerError::DrainRefused`] where nothing that is there can go anywhere;
+    /// [`BrokerError::Busy`] while there is another rehearsal or demotion.
+    pub fn drain(&self, request: &DrainRequest) -> Result<Drained, BrokerError> {
+        self.core.drain(request)
+    }
+
+    /// Lets every cluster that is led from this cell be led from another one. Keeps the caller's thread until all have
+    /// answered; after a minute no further cluster is begun with. Clusters that are led from elsewhere are not named.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownCell`]; [`BrokerError::Busy`] while there is another demotion or rehearsal.
+    pub fn demote(&self, cell: &CellGuid) -> Result<Vec<Demotion>, BrokerError> {
+        self.core.demote(cell)
+    }
+
+    /// Keeps new nodes off a cell that is to leave the configuration, or to be reached at another host, as long as what
+    /// is returned lives. Read it from the store: no node is placed there, and no container is owed for removal.
+    ///
+    /// # Errors
+    /// Says, for an operator, what is there, and of which instances.
+    pub fn let_go(&self, cell: &CellGuid) -> Result<Leaving, String> {
+        self.core.let_go(cell)
     }
 
     /// Calls `then` once, from another thread, when the operation has ended or `patience` is over; the caller's

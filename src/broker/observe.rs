@@ -10,7 +10,9 @@ use log::warn;
 use storage::StoreError;
 
 use super::core::Core;
+use crate::cells::Cell;
 use crate::metrics::{CellLook, InstanceLook, StoreLook};
+use crate::model::CellGuid;
 use crate::state::{InstanceRecord, OperationRecord, OperationState};
 
 /// Without a scrape for so long nobody is taken to be interested.
@@ -106,18 +108,15 @@ impl Core {
 
     fn look_at_cells(&self) -> Vec<CellLook> {
         thread::scope(|scope| {
-            let ask = |load: crate::scheduler::CellLoad| {
-                let asked = scope.spawn({
-                    let guid = load.guid.clone();
-                    move || self.cell(&guid).and_then(|cell| cell.ping()).is_ok()
-                });
-                (load, asked)
+            let ask = |cell: Arc<dyn Cell>| {
+                let guid = cell.site().guid.clone();
+                (guid, scope.spawn(move || cell.ping().is_ok()))
             };
             // All are asked before the first is waited for.
-            let asked: Vec<_> = self.loads().into_iter().map(ask).collect();
-            let seen = |(load, asked): (crate::scheduler::CellLoad, thread::ScopedJoinHandle<'_, bool>)| {
+            let asked: Vec<_> = self.cells.all().into_iter().map(ask).collect();
+            let seen = |(guid, asked): (CellGuid, thread::ScopedJoinHandle<'_, bool>)| {
                 let up = asked.join().unwrap_or(false);
-                CellLook { cell: load.guid.to_string(), up, nodes: load.nodes }
+                CellLook { cell: guid.to_string(), up, nodes: self.nodes_on(&guid) }
             };
             asked.into_iter().map(seen).collect()
         })

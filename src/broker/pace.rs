@@ -23,6 +23,8 @@ pub struct Pace {
     pub route_refused_after: Duration,
     /// How often cells and store are looked at for the metrics, while somebody scrapes them. Defaults to 15 s.
     pub observe_every: Duration,
+    /// How long one watch of where nodes are waits: also how soon its end is noticed when the broker stops. Defaults to 1 s.
+    pub watch_for: Duration,
     /// How long a worker may take to leave its step when the broker stops. Defaults to 8 s.
     pub farewell: Duration,
 }
@@ -38,6 +40,7 @@ impl Default for Pace {
             stalled_after: Duration::from_secs(10),
             route_refused_after: Duration::from_secs(12),
             observe_every: Duration::from_secs(15),
+            watch_for: Duration::from_secs(1),
             farewell: Duration::from_secs(8),
         }
     }

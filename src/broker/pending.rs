@@ -1,5 +1,5 @@
 //! Looks for what somebody began and nobody goes on with: operations whose performer has died, containers owed for
-//! removal, claims and guests that no record speaks for. At start and ever after.
+//! removal, orphans, claims and guests that no record speaks for. At start and ever after.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,19 +7,22 @@ use std::thread;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::{info, warn};
+use log::warn;
 use storage::{Entry, Expect, StoreError};
 
 use super::core::{Core, millis};
-use super::step_error::StepError;
-use crate::model::{CellGuid, ContainerName, InstanceId};
-use crate::state::{InstanceRecord, OperationRecord, OwedRemoval, Stored, keys};
+use crate::model::InstanceId;
+use crate::state::{OperationRecord, keys};
 
-/// The thread that looks.
+/// Looks again and again until the channel is closed.
+type Rounds = fn(&Core, &Receiver<()>);
+
+/// The threads that look: one for operations and claims, and one that sweeps, since cells and members may keep that one
+/// waiting for long.
 pub(super) struct PendingScan {
     stop: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
-    /// Closed when it has ended.
+    threads: Vec<thread::JoinHandle<()>>,
+    /// Closed when the last of them has ended.
     ended: Receiver<()>,
     core: Arc<Core>,
 }
@@ -28,51 +31,50 @@ impl PendingScan {
     pub(super) fn start(core: Arc<Core>) -> std::io::Result<Self> {
         let (stop, stopped) = bounded(0);
         let (end, ended) = bounded::<()>(0);
-        let thread = thread::Builder::new().name("pending".to_owned()).spawn({
-            let core = Arc::clone(&core);
-            move || {
+        let mut scan = Self { stop: Some(stop), threads: Vec::new(), ended, core };
+        let loops: [(&str, Rounds); 2] = [("pending", look), ("sweeps", sweep)];
+        for (name, run) in loops {
+            let (core, stopped, end) = (Arc::clone(&scan.core), stopped.clone(), end.clone());
+            let thread = thread::Builder::new().name(name.to_owned());
+            scan.threads.push(thread.spawn(move || {
                 run(&core, &stopped);
                 drop(end);
-            }
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread), ended, core })
+            })?);
+        }
+        Ok(scan)
     }
 }
 
 impl Drop for PendingScan {
-    /// It may be inside a call to a cell that does not answer: that is not waited for.
+    /// One may be inside a call to a cell that does not answer: that is not waited for.
     fn drop(&mut self) {
         self.stop.take();
         if self.ended.recv_timeout(self.core.settings.pace.farewell) == Err(RecvTimeoutError::Timeout) {
-            return warn!("the scan for pending operations does not leave what it does");
+            return warn!("the scan for pending operations, or the sweep, does not leave what it does");
         }
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!("the scan for pending operations panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                warn!("the scan for pending operations, or the sweep, panicked");
+            }
         }
     }
 }
 
-fn run(core: &Core, stopped: &Receiver<()>) {
+fn look(core: &Core, stopped: &Receiver<()>) {
     let pace = core.settings.pace;
-    let (mut sweep, mut reap) = (Instant::now(), Instant::now());
+    let mut reap = Instant::now();
     loop {
         let now = Instant::now();
-        let (sweeps, reaps) = (now >= sweep, now >= reap);
-        if let Err(error) = core.scan_pending(sweeps) {
+        if let Err(error) = core.scan_pending() {
             warn!("pending operations cannot be looked for: {error}");
         }
-        if reaps && let Err(error) = core.ports.reap(&core.instances) {
-            warn!("claims cannot be compared with records: {error}");
-        }
-        if reaps && let Err(error) = core.reap_guests() {
-            warn!("the store's guests cannot be compared with records: {error}");
-        }
-        if sweeps {
-            sweep = now + pace.sweep_every;
-        }
-        if reaps {
+        if now >= reap {
+            if let Err(error) = core.ports.reap(&core.instances) {
+                warn!("claims cannot be compared with records: {error}");
+            }
+            if let Err(error) = core.reap_guests() {
+                warn!("the store's guests cannot be compared with records: {error}");
+            }
             reap = now + pace.reap_every;
         }
         if stopped.recv_timeout(pace.scan_every) != Err(RecvTimeoutError::Timeout) {
@@ -81,15 +83,37 @@ fn run(core: &Core, stopped: &Receiver<()>) {
     }
 }
 
-impl Core {
-    fn scan_pending(&self, sweeps: bool) -> Result<(), StoreError> {
+fn sweep(core: &Core, stopped: &Receiver<()>) {
+    loop {
         let mut silent = BTreeSet::new();
+        if let Err(error) = core.sweep_owed(&mut silent) {
+            warn!("what is owed cannot be looked for: {error}");
+        }
+        if let Err(error) = core.sweep_orphans(&mut silent) {
+            warn!("orphans cannot be looked for: {error}");
+        }
+        if stopped.recv_timeout(core.settings.pace.sweep_every) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+impl Core {
+    fn scan_pending(&self) -> Result<(), StoreError> {
+        self.each_pending(|instance, note| self.look_after_pending(instance, note))
+    }
+
+    /// Calls it with every instance that has a note, until it fails or the broker stops.
+    pub(super) fn each_pending(
+        &self,
+        mut look: impl FnMut(&InstanceId, &Entry) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         for note in self.store.list(&keys::pending_operations())?.entries {
             if self.is_stopping() {
                 return Ok(());
             }
             let Ok(instance) = InstanceId::parse(note.key.name()) else { continue };
-            match self.look_after_pending(&instance, &note, sweeps, &mut silent) {
+            match look(&instance, &note) {
                 Ok(()) => {}
                 // One record that nobody can read must not keep the others waiting.
                 Err(error @ StoreError::Corrupt { .. }) => warn!("instance {instance}: {error}"),
@@ -99,13 +123,7 @@ impl Core {
         Ok(())
     }
 
-    fn look_after_pending(
-        &self,
-        instance: &InstanceId,
-        note: &Entry,
-        sweeps: bool,
-        silent: &mut BTreeSet<CellGuid>,
-    ) -> Result<(), StoreError> {
+    fn look_after_pending(&self, instance: &InstanceId, note: &Entry) -> Result<(), StoreError> {
         if self.store.get(&keys::lease(instance))?.is_some() {
             return Ok(());
         }
@@ -117,11 +135,8 @@ impl Core {
                     _ => self.enqueue(instance),
                 }
             }
-            Some(record) if !record.value.owed.is_empty() => {
-                if sweeps && let Err(error) = self.sweep(instance, record, silent) {
-                    warn!("containers of instance {instance} stay owed for removal: {error}");
-                }
-            }
+            // It is swept.
+            Some(record) if record.value.waits_for_cells() => {}
             _ => self.clear_leftover(note)?,
         }
         Ok(())
@@ -140,44 +155,5 @@ impl Core {
             Err(StoreError::Conflict) => Ok(()),
             answer => answer,
         }
-    }
-
-    /// Removes the containers that an instance owes, as far as their cells answer. Those that were `silent` are not
-    /// asked again in this round: each silence takes as long as a call may.
-    fn sweep(
-        &self,
-        instance: &InstanceId,
-        mut stored: Stored<InstanceRecord>,
-        silent: &mut BTreeSet<CellGuid>,
-    ) -> Result<(), StepError> {
-        let Some(_lease) = self.leases.take(instance)? else { return Ok(()) };
-        let mut still_owed = Vec::new();
-        let mut swept: Vec<OwedRemoval> = Vec::new();
-        for owed in std::mem::take(&mut stored.value.owed) {
-            if self.is_stopping() || silent.contains(&owed.node.backend_id) {
-                still_owed.push(owed);
-                continue;
-            }
-            let name = ContainerName::of(&owed.node.node_id);
-            match self.cell(&owed.node.backend_id).and_then(|cell| cell.remove(&name)) {
-                Ok(()) => swept.push(owed),
-                Err(error) => {
-                    warn!("{name} stays owed for removal: {error}");
-                    silent.insert(owed.node.backend_id.clone());
-                    still_owed.push(owed);
-                }
-            }
-        }
-        if swept.is_empty() {
-            return Ok(());
-        }
-        stored.value.owed = still_owed;
-        // Given back before it is recorded: forgetting twice does no harm, forgetting never would.
-        for owed in &swept {
-            info!("instance {instance}: swept node {} from cell {}", owed.node.node_id, owed.node.backend_id);
-            self.forget_node(&stored.value, &owed.node)?;
-        }
-        self.instances.save(stored)?;
-        Ok(())
     }
 }

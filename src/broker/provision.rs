@@ -11,7 +11,7 @@ use super::offerings::Purpose;
 use super::{Accepted, BrokerError, ProvisionRequest};
 use crate::model::{CellGuid, NodeId, Plan, Service};
 use crate::routing::PortError;
-use crate::scheduler::{self, PlacementError, Wish};
+use crate::scheduler::{self, CellLoad, Wish};
 use crate::services::{Driver, Order, Procedure};
 use crate::state::{
     Answering, FORMAT, InstanceRecord, NodeRecord, OperationKind, OperationRecord, OperationState, PortRecord,
@@ -38,8 +38,8 @@ impl Core {
             check_maintenance(plan, request.maintenance_version.as_deref())?;
             let mut record = self.new_record(request, &*driver, service, plan);
             check_polled(driver.provision(&record).answering, request.accepts_incomplete)?;
-            let cells = self.choose_cells(&order)?;
-            if let Err(error) = self.claim_everything(&mut record, &order, &cells) {
+            let cells = self.place(&order)?;
+            if let Err(error) = self.claim_everything(&mut record, plan, &order, &cells) {
                 self.release_everything(&record);
                 // Who ordered the same at the same moment may hold what is missing, with a record or on the way to
                 // one: then it is theirs that counts.
@@ -116,6 +116,8 @@ impl Core {
             deadline_ms: now.saturating_add(limit_s.saturating_mul(1000)),
             answer_by_ms: is_waited_for.then_some(answer_by),
             answering,
+            forced: false,
+            replaces: None,
             passed_over: Vec::new(),
             update: None,
             instance_usable: None,
@@ -155,49 +157,23 @@ impl Core {
             operation: None,
             ended: Vec::new(),
             owed: Vec::new(),
+            unfinished: Vec::new(),
         }
     }
 
-    /// Chooses among the cells that answer now. Only the chosen are asked, so that a large site costs no more.
-    fn choose_cells(&self, order: &Order) -> Result<Vec<CellGuid>, BrokerError> {
-        let loads = self.loads();
-        let mut excluded = Vec::new();
-        let mut silent = Vec::new();
-        loop {
+    fn place(&self, order: &Order) -> Result<Vec<CellGuid>, BrokerError> {
+        let place = |loads: &[CellLoad], excluded: &[CellGuid]| {
             let among = order.cells.as_deref();
-            let wish = Wish { new_nodes: order.nodes, occupied: &[], among, excluded: &excluded };
-            let chosen = match scheduler::place(&loads, &wish) {
-                Ok(chosen) => chosen,
-                Err(error @ PlacementError::UnknownCell { .. }) => {
-                    return Err(BrokerError::InvalidParameters { reason: error.to_string() });
-                }
-                Err(error) if silent.is_empty() => {
-                    return Err(BrokerError::InvalidParameters { reason: error.to_string() });
-                }
-                Err(error) => {
-                    return Err(BrokerError::NoCapacity {
-                        reason: format!("{error}; {}", silent.join("; ")),
-                    });
-                }
-            };
-            let before = excluded.len();
-            for guid in &chosen {
-                if let Err(error) = self.cell(guid).and_then(|cell| cell.ping()) {
-                    warn!("passed over while placing: {error}");
-                    silent.push(error.to_string());
-                    excluded.push(guid.clone());
-                }
-            }
-            if excluded.len() == before {
-                return Ok(chosen);
-            }
-        }
+            scheduler::place(loads, &Wish { new_nodes: order.nodes, occupied: &[], among, excluded })
+        };
+        self.choose_cells(Vec::new(), place, |chosen: &Vec<CellGuid>| chosen)
     }
 
     /// Claims a public port and the nodes' ports, writing into the record what was claimed, also when it fails.
     fn claim_everything(
         &self,
         record: &mut InstanceRecord,
+        plan: &Plan,
         order: &Order,
         cells: &[CellGuid],
     ) -> Result<(), BrokerError> {
@@ -205,10 +181,10 @@ impl Core {
             record.allocated_port = Some(self.ports.claim_public(&record.instance_id).map_err(no_port)?);
         }
         let containers = self.drivers.containers(record.driver);
-        let container_ports = containers.map_or(&[][..], |containers| containers.container_ports());
+        let container_ports = containers.as_ref().map_or(&[][..], |containers| containers.container_ports());
         for guid in cells {
-            let node = self.mint.node();
-            let node = self.claim_node(record, node, guid, container_ports)?;
+            let mut node = self.claim_node(record, self.mint.node(), guid, container_ports)?;
+            node.build = containers.as_ref().map(|containers| containers.build(plan, &node));
             record.nodes.push(node);
         }
         Ok(())
@@ -230,6 +206,15 @@ impl Core {
             .ports
             .claim_on_cell(guid, site.ports, &record.instance_id, container_ports.len())
             .map_err(no_port)?;
+        // Claimed first and looked at then: who empties a cell cordons it first and looks at its claims then.
+        let is_cordoned = self.cordons.load(guid).map(|cordon| cordon.is_some());
+        if !matches!(is_cordoned, Ok(false)) || !self.stays(&*cell) {
+            for port in hosts {
+                self.ports.release_on_cell(guid, &record.instance_id, port)?;
+            }
+            let reason = if is_cordoned? { "has been cordoned" } else { "is leaving" };
+            return Err(BrokerError::NoCapacity { reason: format!("cell {guid} {reason}") });
+        }
         let pairs = container_ports.iter().zip(hosts);
         Ok(NodeRecord {
             node_id: node,
@@ -238,6 +223,7 @@ impl Core {
             service_id: record.service_id.clone(),
             host: site.host.clone(),
             ports: pairs.map(|(container, host)| PortRecord { container: *container, host }).collect(),
+            build: None,
         })
     }
 

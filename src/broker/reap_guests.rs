@@ -20,7 +20,7 @@ impl Core {
             if self.has_record(&instance)? {
                 continue;
             }
-            let Some(_lease) = self.leases.take(&instance)? else { continue };
+            let Some(_lease) = self.take(&instance)? else { continue };
             if !self.has_record(&instance)? {
                 info!("dismissing the store's guest {name}, which no record speaks for");
                 match guests.dismiss(&name) {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::model::{BindingId, InstanceId, OperationId, PlanId, ServiceId};
+use crate::model::{BindingId, CellGuid, InstanceId, OperationId, PlanId, ServiceId};
 use crate::state::{EndedOperation, OperationState};
 
 /// An order (OSB 2.17, "Provisioning").
@@ -78,6 +77,8 @@ pub struct UpdateRequest {
     pub previous: PreviousValues,
     /// Whether the caller polls; otherwise it is answered when the operation has ended.
     pub accepts_incomplete: bool,
+    /// Whether only to say what would be done; for admins.
+    pub rehearse: bool,
 }
 
 /// What a platform believes an instance to be before an update (OSB 2.17, "Previous Values Object").
@@ -117,6 +118,20 @@ pub struct DeprovisionRequest {
     pub plan: Option<PlanId>,
     /// Whether the caller polls.
     pub accepts_incomplete: bool,
+    /// Whether to wait for no cell that does not answer: what is left there is remembered, and removed when it does; for
+    /// admins.
+    pub force: bool,
+}
+
+/// A wish to have nothing on a cell.
+#[derive(Clone, Debug)]
+pub struct DrainRequest {
+    /// Which.
+    pub cell: CellGuid,
+    /// How many instances move at the same time. Defaults to 2, or to what was asked for before.
+    pub at_once: Option<usize>,
+    /// Whether only to say what would be done.
+    pub dry_run: bool,
 }
 
 /// A wish for credentials (OSB 2.17, "Binding").
@@ -168,6 +183,11 @@ pub enum Accepted {
         operation: OperationId,
         /// Whether it ends so soon that its sender should be answered at its end, also who polls.
         soon: bool,
+    },
+    /// It was only a rehearsal: these steps would make it so, and nothing has changed.
+    Rehearsed {
+        /// In order, in words; none where nothing would have to be done.
+        steps: Vec<String>,
     },
 }
 
@@ -224,92 +244,6 @@ pub struct Endpoint {
     pub host: String,
     /// TCP ports.
     pub ports: Vec<u16>,
-}
-
-/// An instance as operators see it: no secret is in it.
-#[derive(Clone, Debug, Serialize)]
-pub struct InstanceView {
-    /// The platform's id.
-    pub instance_id: InstanceId,
-    /// Of the catalog.
-    pub service_id: ServiceId,
-    /// By which people know it; none when it has left the catalog.
-    pub service_name: Option<String>,
-    /// Of the catalog.
-    pub plan_id: PlanId,
-    /// By which people know it; none when it has left the catalog.
-    pub plan_name: Option<String>,
-    /// As the platform's context last said.
-    pub name: Option<String>,
-    /// As the platform sent it.
-    pub organization_guid: String,
-    /// As the platform sent it.
-    pub space_guid: String,
-    /// The public port.
-    pub public_port: Option<u16>,
-    /// The placement.
-    pub nodes: Vec<NodeView>,
-    /// The last operation.
-    pub operation: Option<OperationView>,
-    /// Which version it was last brought to.
-    pub maintenance_version: Option<String>,
-    /// The ids of its bindings; none of them in a list of instances.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bindings: Option<Vec<BindingId>>,
-}
-
-/// A node as operators see it.
-#[derive(Clone, Debug, Serialize)]
-pub struct NodeView {
-    /// The node.
-    pub node_id: String,
-    /// The cell that it is on.
-    pub cell: String,
-    /// `host:port` of each container port, as it is reached.
-    pub ports: Vec<String>,
-    /// What Patroni last reported of it; only where one instance is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// What Patroni last reported of it; only where one instance is asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-}
-
-/// An operation as operators see it.
-#[derive(Clone, Debug, Serialize)]
-pub struct OperationView {
-    /// Its id.
-    pub id: OperationId,
-    /// Such as `provision`.
-    pub kind: &'static str,
-    /// `in progress`, `succeeded` or `failed`.
-    pub state: &'static str,
-    /// Its last word.
-    pub description: String,
-    /// How many of its steps are done.
-    pub steps_done: usize,
-    /// How many there are.
-    pub steps: usize,
-    /// When it began, in milliseconds since 1970.
-    pub started_ms: u64,
-}
-
-/// A cell as operators see it.
-#[derive(Clone, Debug, Serialize)]
-pub struct CellView {
-    /// Its id.
-    pub guid: String,
-    /// Its zone.
-    pub availability_zone: String,
-    /// Where its ports are reached.
-    pub host: String,
-    /// Whether its engine answers now.
-    pub up: bool,
-    /// Why not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// How many nodes are placed on it.
-    pub nodes: usize,
 }
 
 /// How an operation stands.

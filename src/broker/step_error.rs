@@ -13,6 +13,11 @@ use crate::model::NodeId;
 pub(super) enum StepError {
     /// It never will: undo the operation, and say this to the user.
     Failed(String),
+    /// The same, and it would fail again if it were asked for again.
+    Refused(String),
+    /// Its cell does not remove the node's container now, and nobody needs to wait for that: note down that it is owed
+    /// for removal, and go on.
+    Owe(String),
     /// The cell will not take the node: try another.
     PassOver {
         /// Which node.
@@ -30,16 +35,21 @@ pub(super) enum StepError {
     Store(StoreError),
     /// The broker stops, or another has the lease: leave the operation alone.
     Abandoned,
+    /// Another operation has taken its operation's place: go on with that one.
+    Superseded,
 }
 
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(reason) | Self::Later(reason) => f.write_str(reason),
+            Self::Failed(reason) | Self::Refused(reason) | Self::Owe(reason) | Self::Later(reason) => {
+                f.write_str(reason)
+            }
             Self::PassOver { node, reason, .. } => write!(f, "node {node}: {reason}"),
             Self::NotBefore(_) => f.write_str("it is not time yet"),
             Self::Store(error) => error.fmt(f),
             Self::Abandoned => f.write_str("the broker stops, or another one performs it"),
+            Self::Superseded => f.write_str("another operation has taken its place"),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Changes an instance: decides what it is to be, and records that with the steps that make it so. The workers do the
 //! rest; the instance is what it was until the last step is done.
 
+use std::collections::BTreeSet;
+
 use log::info;
 use storage::StoreError;
 
@@ -8,9 +10,11 @@ use super::core::{CONFLICTS, Core};
 use super::kept;
 use super::offerings::Purpose;
 use super::provision::{check_maintenance, check_polled, running};
+use super::reshape::{Target, Work};
 use super::{Accepted, BrokerError, UpdateRequest};
 use crate::model::{Plan, Service};
-use crate::services::Procedure;
+use crate::scheduler::Step;
+use crate::services::Change;
 use crate::state::{InstanceRecord, OperationKind, Stored, UpdateRecord};
 
 impl Core {
@@ -33,71 +37,120 @@ impl Core {
         self.check_service(&record.value, request)?;
         let update = self.resolve(&record.value, request)?;
         if let Some(operation) = record.value.under_way() {
-            // The record does not change while it is updated: the same request comes to the same.
-            if operation.update.as_ref() != Some(&update) {
+            // What it is does not change while it is updated: the same request comes to the same.
+            if operation.update.as_ref() != Some(&update) || request.rehearse {
                 return Err(BrokerError::Concurrency);
             }
             check_polled(operation.answering, request.accepts_incomplete)?;
             return Ok(running(operation));
         }
-        if let Some(reason) = record.value.unusable() {
+        if let Some(reason) = self.unusable(&record.value) {
             return Err(BrokerError::InstanceFailed { reason: reason.to_owned() });
         }
         check_previous(&record.value, request)?;
-        let procedure = self.plan_update(&record.value, &update)?;
-        let changes_nothing = is_so(&record.value, &update) && record.value.context == update.context;
-        match procedure {
-            _ if changes_nothing => Ok(Accepted::Already),
-            None => {
-                record.value.apply(update);
-                self.instances.save(record)?;
-                info!("instance {}: updated at once", request.instance);
-                Ok(Accepted::Already)
-            }
-            Some((procedure, limit_s)) => {
-                check_polled(procedure.answering, request.accepts_incomplete)?;
-                self.record_update(record, request, update, procedure, limit_s)
-            }
+        let changes_nothing = self.is_so(&record.value, &update) && record.value.context == update.context;
+        if changes_nothing {
+            return Ok(if request.rehearse {
+                Accepted::Rehearsed { steps: Vec::new() }
+            } else {
+                Accepted::Already
+            });
         }
+        let work = self.plan_update(&record.value, &update, request.rehearse)?;
+        let Some(work) = work.filter(|work| !work.procedure.steps.is_empty()) else {
+            if request.rehearse {
+                return Ok(Accepted::Rehearsed { steps: Vec::new() });
+            }
+            record.value.apply(update);
+            self.instances.save(record)?;
+            info!("instance {}: updated at once", request.instance);
+            return Ok(Accepted::Already);
+        };
+        if request.rehearse {
+            return Ok(rehearsed(&work.procedure.steps));
+        }
+        check_polled(work.procedure.answering, request.accepts_incomplete)?;
+        self.record_update(record, update, work, request.accepts_incomplete)
     }
 
-    fn record_update(
+    /// Records an update with its new nodes, in one compare-and-swap.
+    pub(super) fn record_update(
         &self,
         mut record: Stored<InstanceRecord>,
-        request: &UpdateRequest,
         update: UpdateRecord,
-        procedure: Procedure,
-        limit_s: u64,
+        work: Work,
+        accepts_incomplete: bool,
     ) -> Result<Accepted, BrokerError> {
-        let mut operation =
-            self.new_operation(OperationKind::Update, procedure, limit_s, request.accepts_incomplete);
+        let Work { procedure, come, limit_s } = work;
+        let mut operation = self.new_operation(OperationKind::Update, procedure, limit_s, accepts_incomplete);
         operation.update = Some(update);
         let (id, accepted) = (operation.id.clone(), running(&operation));
+        let instance = record.value.instance_id.clone();
         record.value.begin(operation);
-        self.note_pending(&request.instance, &id)?;
-        self.instances.save(record)?;
-        info!("instance {}: {id}", request.instance);
-        self.enqueue(&request.instance);
+        self.note_builds(&mut record.value);
+        record.value.nodes.extend(come.iter().cloned());
+        let recorded = record.value.clone();
+        if let Err(error) = self.note_pending(&instance, &id) {
+            self.release_nodes(&recorded, come);
+            return Err(error.into());
+        }
+        match self.instances.save(record) {
+            Ok(_) => {}
+            // It may stand there: what it claims must stay claimed. If it does not, the claims are reaped.
+            Err(error @ StoreError::OutcomeUnknown { .. }) => return Err(error.into()),
+            Err(error) => {
+                self.release_nodes(&recorded, come);
+                return Err(error.into());
+            }
+        }
+        info!("instance {instance}: {id}");
+        self.enqueue(&instance);
         Ok(accepted)
     }
 
-    /// What makes it so, and how many seconds that may take; `None` where nothing has to be done but to note it down.
+    /// Writes down as what nodes were made before that was recorded: from now on the catalog does not tell any more.
+    fn note_builds(&self, record: &mut InstanceRecord) {
+        let Some(containers) = self.drivers.containers(record.driver) else { return };
+        let Ok(plan) = self.plan_of(record) else { return };
+        for node in record.nodes.iter_mut().filter(|node| node.build.is_none()) {
+            node.build = Some(containers.build(plan, node));
+        }
+    }
+
+    /// What makes it so; `None` where nothing has to be done but to note it down.
     fn plan_update(
         &self,
         record: &InstanceRecord,
         update: &UpdateRecord,
-    ) -> Result<Option<(Procedure, u64)>, BrokerError> {
+        rehearse: bool,
+    ) -> Result<Option<Work>, BrokerError> {
         // The context is the platform's own affair: no driver is asked, also where the plan has left the catalog.
-        if is_so(record, update) {
+        if self.is_so(record, update) {
             return Ok(None);
         }
         let (_, plan) = self.offering_to(record, &update.plan_id)?;
-        let procedure = self
-            .driver_of(record)
-            .update(plan, record, update)
-            .map_err(|error| BrokerError::UpdateNotSupported { reason: error.reason })?;
-        let is_done_at_once = procedure.steps.is_empty();
-        Ok((!is_done_at_once).then_some((procedure, plan.maximum_polling_duration_s)))
+        let change = self.driver_of(record).update(plan, self.plan_of(record).ok(), record, update)?;
+        match change {
+            Change::Steps(procedure) => {
+                let limit_s = plan.maximum_polling_duration_s;
+                Ok(Some(Work { procedure, come: Vec::new(), limit_s }))
+            }
+            Change::Reshape(wish) => {
+                let target = Target { plan, update, wish: &wish, left: &BTreeSet::new() };
+                self.plan_reshape(record, &target, rehearse).map(Some)
+            }
+        }
+    }
+
+    /// Whether the instance is what the update says, but for the context. Where the last one failed, its nodes may be
+    /// others than it says of itself: its driver is asked.
+    fn is_so(&self, record: &InstanceRecord, update: &UpdateRecord) -> bool {
+        let may_differ =
+            self.drivers.containers(record.driver).is_some() && record.has_failed_to_be_updated();
+        !may_differ
+            && record.plan_id == update.plan_id
+            && record.parameters == update.parameters
+            && record.maintenance_version == update.maintenance_version
     }
 
     fn check_service(&self, record: &InstanceRecord, request: &UpdateRequest) -> Result<(), BrokerError> {
@@ -146,15 +199,13 @@ impl Core {
     }
 }
 
-fn offered_version(plan: &Plan) -> Option<String> {
-    plan.maintenance.as_ref().map(|offered| offered.version.clone())
+/// What would be done, in words.
+pub(super) fn rehearsed(steps: &[Step]) -> Accepted {
+    Accepted::Rehearsed { steps: steps.iter().map(Step::in_full).collect() }
 }
 
-/// Whether the instance is what the update says, but for the context.
-fn is_so(record: &InstanceRecord, update: &UpdateRecord) -> bool {
-    record.plan_id == update.plan_id
-        && record.parameters == update.parameters
-        && record.maintenance_version == update.maintenance_version
+fn offered_version(plan: &Plan) -> Option<String> {
+    plan.maintenance.as_ref().map(|offered| offered.version.clone())
 }
 
 /// It is the plan that is left which says whether it can be (OSB 2.17, "Updating a Service Instance").

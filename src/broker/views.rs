@@ -7,9 +7,9 @@ use std::thread;
 use log::warn;
 
 use super::core::Core;
-use super::{BrokerError, CellView, InstanceView, NodeView, OperationView};
+use super::{BrokerError, CellStanding, CellView, InstanceView, NodeView, OperationView};
 use crate::cells::{Cell, CellError};
-use crate::model::InstanceId;
+use crate::model::{CellGuid, InstanceId};
 use crate::patroni::{Member, Role};
 use crate::state::{InstanceRecord, NodeRecord, OperationRecord};
 
@@ -60,7 +60,20 @@ impl Core {
 
     /// All cells at once: a silent one takes as long as its own deadline, and keeps nobody from being asked.
     pub(super) fn view_cells(&self) -> Result<Vec<CellView>, BrokerError> {
-        let cells: Vec<&Arc<dyn Cell>> = self.cells.values().collect();
+        self.view_these(self.cells.all())
+    }
+
+    /// One of them.
+    pub(super) fn view_one_cell(&self, cell: &CellGuid) -> Result<CellView, BrokerError> {
+        let cell = self.cells.get(cell).ok_or_else(|| BrokerError::UnknownCell(cell.clone()))?;
+        let mut views = self.view_these(vec![cell])?;
+        views.pop().ok_or(BrokerError::Busy)
+    }
+
+    fn view_these(&self, cells: Vec<Arc<dyn Cell>>) -> Result<Vec<CellView>, BrokerError> {
+        let cordons = self.cordons.list()?;
+        let is_cordoned = |cell: &Arc<dyn Cell>| cordons.contains_key(&cell.site().guid);
+        let pending = cells.iter().any(is_cordoned).then(|| self.pending()).transpose()?;
         let mut views = Vec::with_capacity(cells.len());
         for cells in cells.chunks(ASKED_AT_ONCE) {
             views.extend(thread::scope(|scope| {
@@ -68,7 +81,7 @@ impl Core {
                     .iter()
                     .map(|cell| {
                         let thread = thread::Builder::new().name("cell-view".to_owned());
-                        (*cell, thread.spawn_scoped(scope, || cell.ping().map(|_| ())))
+                        (cell, thread.spawn_scoped(scope, || cell.ping().map(|_| ())))
                     })
                     .collect();
                 let answers = asked.into_iter().map(|(cell, thread)| {
@@ -78,24 +91,25 @@ impl Core {
                         Ok(Err(_)) => Some("asking it panicked; see the broker's log".to_owned()),
                         Err(error) => Some(format!("it was not asked: {error}")),
                     };
-                    self.view_cell(&**cell, reason)
+                    let cordon = cordons.get(&cell.site().guid).zip(pending.as_ref());
+                    view_cell(&**cell, reason, self.standing_of(&cell.site().guid, cordon))
                 });
                 answers.collect::<Vec<_>>()
             }));
         }
         Ok(views)
     }
+}
 
-    fn view_cell(&self, cell: &dyn Cell, reason: Option<String>) -> CellView {
-        let site = cell.site();
-        CellView {
-            guid: site.guid.to_string(),
-            availability_zone: site.availability_zone.clone(),
-            host: site.host.clone(),
-            up: reason.is_none(),
-            reason,
-            nodes: self.nodes_on(&site.guid),
-        }
+fn view_cell(cell: &dyn Cell, reason: Option<String>, standing: CellStanding) -> CellView {
+    let site = cell.site();
+    CellView {
+        guid: site.guid.to_string(),
+        availability_zone: site.availability_zone.clone(),
+        host: site.host.clone(),
+        up: reason.is_none(),
+        reason,
+        standing,
     }
 }
 

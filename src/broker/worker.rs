@@ -12,9 +12,12 @@ use storage::StoreError;
 use super::Outcome;
 use super::core::{CONFLICTS, Core};
 use super::crash;
+use super::orphans::left_behind;
 use super::parking::Parking;
 use super::perform::Task;
+use super::remake_node::remade;
 use super::step_error::StepError;
+use super::sweep::left_down;
 use crate::model::{InstanceId, NodeId, OperationId};
 use crate::scheduler::Step;
 use crate::state::{InstanceRecord, Lease, OperationKind, OperationState, OwedRemoval, Stored};
@@ -82,7 +85,7 @@ impl Worker {
     }
 
     fn perform_operation(&self, instance: &InstanceId) {
-        let lease = match self.core.leases.take(instance) {
+        let lease = match self.core.take_to_perform(instance) {
             Ok(Some(lease)) => lease,
             Ok(None) => return debug!("the operation of {instance} is somebody's already"),
             Err(error) => return warn!("the operation of {instance} waits: {error}"),
@@ -114,10 +117,10 @@ impl Worker {
                 performed.iter().for_each(|operation| self.core.clear_pending(instance, operation));
                 return Ok(());
             };
-            let task = Task { core: &self.core, record: &stored.value, lease };
+            let task = Task::new(&self.core, &stored.value, lease);
             task.check_going_on()?;
             let Some(operation) = stored.value.under_way() else {
-                if let (true, Some(ended)) = (stored.value.owed.is_empty(), &stored.value.operation) {
+                if let (false, Some(ended)) = (stored.value.waits_for_cells(), &stored.value.operation) {
                     self.core.clear_pending(instance, &ended.id);
                 }
                 return Ok(());
@@ -128,17 +131,20 @@ impl Worker {
                 continue;
             };
             let (kind, number) = (operation.kind.as_str(), operation.done);
-            let overdue = self.core.now_ms() > operation.deadline_ms && operation.failure.is_none();
             crash::point(kind, number, "before");
             let result = task.perform(&step);
             crash::point(kind, number, "performed");
             let recorded = match result {
                 Ok(()) => self.record_done(stored),
-                Err(StepError::Later(reason)) => self.try_later(stored, &step, &reason, overdue),
+                Err(StepError::Later(reason)) => self.try_later(stored, &step, &reason),
+                Err(StepError::Owe(reason)) => self.owe_and_go_on(stored, &step, &reason),
                 Err(StepError::PassOver { node, may_exist, reason }) => {
                     self.core.pass_over(stored, &node, may_exist, &reason)
                 }
-                Err(StepError::Failed(reason)) => self.fail(stored, reason),
+                Err(StepError::Failed(reason)) => self.fail(stored, reason, true),
+                Err(StepError::Refused(reason)) => self.fail(stored, reason, false),
+                // The record says what now.
+                Err(StepError::Superseded) => Ok(()),
                 Err(error) => Err(error),
             };
             match recorded {
@@ -157,17 +163,34 @@ impl Worker {
         if stored.value.under_way().is_none() {
             return Ok(());
         }
-        self.fail(stored, "a mistake in the broker; see its log".to_owned())
+        self.fail(stored, "a mistake in the broker; see its log".to_owned(), true)
     }
 
     fn record_done(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        let Some(operation) = &stored.value.operation else { return Ok(()) };
+        let step = operation.steps.get(operation.done).cloned();
+        if let Some(step) = &step {
+            debug!("instance {}: done: {step}", stored.value.instance_id);
+        }
+        match step {
+            Some(Step::RemoveNode { node, .. }) => self.core.note_removed(&mut stored.value, &node),
+            Some(Step::RetireNode { node, .. }) => {
+                self.core.note_removed(&mut stored.value, &node);
+                stored.value.nodes.retain(|known| known.node_id != node);
+            }
+            Some(Step::RemakeNode { node, to, .. }) => {
+                stored.value = remade(&stored.value, &node, &to);
+                stored.value.unfinished.retain(|known| *known != node);
+            }
+            Some(Step::ReviveNode { node, .. }) => stored.value.unfinished.retain(|known| *known != node),
+            _ => {}
+        }
+        self.go_on(stored)
+    }
+
+    /// The next step's turn.
+    fn go_on(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
         if let Some(operation) = &mut stored.value.operation {
-            if let Some(step) = operation.steps.get(operation.done) {
-                debug!("instance {}: done: {step}", stored.value.instance_id);
-            }
-            if let Some(Step::RemoveNode { node, .. }) = operation.steps.get(operation.done) {
-                stored.value.owed.retain(|owed| owed.node.node_id != *node);
-            }
             operation.done += 1;
             // What held it up is over.
             operation.description.clear();
@@ -183,20 +206,16 @@ impl Worker {
         mut stored: Stored<InstanceRecord>,
         step: &Step,
         reason: &str,
-        overdue: bool,
     ) -> Result<(), StepError> {
         warn!("instance {}: cannot {step} now: {reason}", stored.value.instance_id);
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
-        if operation.failure.is_some()
-            && let Step::RemoveNode { node, .. } = step
-        {
-            operation.done += 1;
-            owe(&mut stored.value, node, reason);
-            self.core.instances.save(stored)?;
-            return Ok(());
+        if (operation.failure.is_some() || operation.forced) && matches!(step, Step::RemoveNode { .. }) {
+            return self.owe_and_go_on(stored, step, reason);
         }
-        if overdue {
-            return self.fail(stored, reason.to_owned());
+        // A provision is undone however long that takes.
+        let may_end = operation.failure.is_none() || operation.kind == OperationKind::Update;
+        if may_end && self.core.now_ms() > operation.deadline_ms {
+            return self.fail(stored, reason.to_owned(), true);
         }
         if operation.description != reason {
             reason.clone_into(&mut operation.description);
@@ -205,37 +224,68 @@ impl Worker {
         Err(StepError::Later(reason.to_owned()))
     }
 
-    /// A provision that failed is undone; anything else that failed stays as it is, to be asked for again.
-    fn fail(&self, mut stored: Stored<InstanceRecord>, reason: String) -> Result<(), StepError> {
+    /// The node's container is removed when its cell answers again.
+    fn owe_and_go_on(
+        &self,
+        mut stored: Stored<InstanceRecord>,
+        step: &Step,
+        reason: &str,
+    ) -> Result<(), StepError> {
+        if let Step::RemoveNode { node, .. } | Step::RetireNode { node, .. } = step {
+            warn!("instance {}: {node} is owed for removal: {reason}", stored.value.instance_id);
+            owe(&mut stored.value, node, reason);
+        }
+        self.go_on(stored)
+    }
+
+    /// A provision or an update that failed is undone; a deprovision stays as it is, to be asked for again. A step of an
+    /// update's undoing that fails is left out: the others make the best of it.
+    fn fail(
+        &self,
+        mut stored: Stored<InstanceRecord>,
+        reason: String,
+        is_repeatable: bool,
+    ) -> Result<(), StepError> {
         warn!("instance {}: {reason}", stored.value.instance_id);
-        let driver = self.core.driver_of(&stored.value);
-        let undoing = driver.roll_back(&stored.value);
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
-        if operation.kind == OperationKind::Provision && operation.failure.is_none() {
-            operation.failure = Some(reason);
-            (operation.steps, operation.done) = (undoing, 0);
-            self.core.instances.save(stored)?;
-            return Ok(());
-        }
-        operation.state = OperationState::Failed;
-        operation.description = reason;
-        let mut begun = operation.steps.iter().take(operation.done + 1);
-        let as_before = begun.all(Step::changes_nothing);
+        let is_undone = operation.failure.is_some();
         match operation.kind {
-            OperationKind::Provision => {}
-            OperationKind::Update => {
-                operation.instance_usable = Some(as_before);
-                let update = operation.update.as_ref();
-                operation.update_repeatable = update.map(|update| driver.is_update_repeatable(update));
+            OperationKind::Update if is_undone => {
+                let left_out = operation.steps.get(operation.done).cloned();
+                if let Some(Step::RemakeNode { node, cell, .. }) = left_out
+                    && !stored.value.unfinished.contains(&node)
+                    && !matches!(self.core.running(&node, &cell), Ok(Some(_)))
+                {
+                    stored.value.unfinished.push(node);
+                }
+                self.go_on(stored)
             }
-            OperationKind::Deprovision => operation.instance_usable = Some(as_before),
+            OperationKind::Provision | OperationKind::Update if !is_undone => {
+                operation.update_repeatable = (!is_repeatable).then_some(false);
+                self.core.begin_undo(&mut stored.value, reason)?;
+                self.core.instances.save(stored)?;
+                Ok(())
+            }
+            kind => {
+                operation.state = OperationState::Failed;
+                operation.description = reason;
+                if kind == OperationKind::Deprovision {
+                    let mut begun = operation.steps.iter().take(operation.done + 1);
+                    operation.instance_usable =
+                        Some(begun.all(Step::changes_nothing) && !operation.replaces_provision());
+                }
+                self.end(stored)
+            }
         }
-        self.end(stored)
     }
 
     /// Every step is done.
     fn finish(&self, mut stored: Stored<InstanceRecord>) -> Result<(), StepError> {
-        let standing = self.core.describe(&stored.value);
+        let (standing, left) = (self.core.describe(&stored.value), left_behind(&stored.value));
+        let down = left_down(&stored.value);
+        let driver = self.core.driver_of(&stored.value);
+        let is_undone = stored.value.operation.as_ref().is_some_and(|operation| operation.failure.is_some());
+        let usable = if is_undone { self.core.is_usable(&stored.value)? } else { true };
         let Some(operation) = &mut stored.value.operation else { return Ok(()) };
         match (operation.kind, operation.failure.take()) {
             (OperationKind::Provision, None) => {
@@ -249,21 +299,31 @@ impl Worker {
                 let answered = operation.answer_by_ms.is_some_and(|by| self.core.now_ms() < by);
                 stored.value.nodes.clear();
                 stored.value.allocated_port = None;
-                if answered && stored.value.owed.is_empty() {
+                if answered && stored.value.owed.iter().all(|owed| owed.removed_ms.is_some()) {
                     self.end_without_record(stored)
                 } else {
                     self.end(stored)
                 }
             }
-            (OperationKind::Update, _) => {
+            (OperationKind::Update, None) => {
                 operation.state = OperationState::Succeeded;
                 operation.description = standing?;
                 let update = operation.update.clone();
                 update.into_iter().for_each(|update| stored.value.apply(update));
                 self.end(stored)
             }
+            (OperationKind::Update, Some(failure)) => {
+                operation.state = OperationState::Failed;
+                operation.description = failure + &down;
+                operation.instance_usable = Some(usable);
+                let asked_for = operation.update.as_ref();
+                let may_go_well = || asked_for.map(|update| driver.is_update_repeatable(update));
+                operation.update_repeatable = operation.update_repeatable.or_else(may_go_well);
+                self.end(stored)
+            }
             (OperationKind::Deprovision, _) => {
                 operation.state = OperationState::Succeeded;
+                operation.description = left;
                 self.end_without_record(stored)
             }
         }
@@ -276,6 +336,7 @@ impl Worker {
     }
 
     fn end_without_record(&self, stored: Stored<InstanceRecord>) -> Result<(), StepError> {
+        self.core.remember_orphans(&stored.value)?;
         self.core.instances.remove(&stored)?;
         self.tell(&stored.value);
         Ok(())
@@ -305,7 +366,7 @@ fn next(queue: &Receiver<InstanceId>, stopped: &Receiver<()>) -> Option<Instance
 pub(super) fn owe(record: &mut InstanceRecord, node: &NodeId, reason: &str) {
     if let Some(at) = record.nodes.iter().position(|known| known.node_id == *node) {
         let node = record.nodes.remove(at);
-        record.owed.push(OwedRemoval { node, reason: reason.to_owned() });
+        record.owed.push(OwedRemoval { node, reason: reason.to_owned(), removed_ms: None });
     }
 }
 

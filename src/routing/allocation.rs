@@ -14,6 +14,18 @@ pub struct Allocations {
     store: Arc<dyn Store>,
 }
 
+/// What an instance's public port leads to: a leader among members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The revision that a router must have applied to lead there.
+    pub newest: Revision,
+    /// Whether there is a leader. A member that calls itself one need not have the lock yet, and routers wait only for
+    /// who has it.
+    pub is_led: bool,
+    /// The revision of this reading, to watch from.
+    pub revision: Revision,
+}
+
 /// How the routers stand to an instance's route at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutersBehind {
@@ -63,15 +75,21 @@ impl Allocations {
         self.store.delete(&key, Expect::Unchanged(entry.revision))
     }
 
-    /// The revision that a router must have applied so that the instance's port leads to its members as they are now.
+    /// What an instance's route is made of now.
     ///
     /// # Errors
     /// As [`Store::list`].
-    pub fn route_revision(&self, instance: &InstanceId) -> Result<Revision, StoreError> {
+    pub fn route(&self, instance: &InstanceId) -> Result<Route, StoreError> {
         let allocation = self.store.get(&keys::allocation(instance))?;
-        let members = self.store.list(&keys::members(instance))?.entries;
-        let revisions = allocation.iter().chain(&members).map(|entry| entry.revision);
-        Ok(revisions.max().unwrap_or(Revision(0)))
+        let scope = self.store.list(&keys::scope(instance))?;
+        let (leader, members) = (keys::leader(instance), keys::members(instance));
+        let parts = scope.entries.iter().filter(|entry| entry.key == leader || entry.key.is_under(&members));
+        let newest = allocation.iter().chain(parts).map(|entry| entry.revision).max();
+        Ok(Route {
+            newest: newest.unwrap_or(Revision(0)),
+            is_led: scope.entries.iter().any(|entry| entry.key == leader),
+            revision: scope.revision,
+        })
     }
 
     /// Which routers have not applied this revision yet, and which have and yet do not lead to the instance.
@@ -95,5 +113,36 @@ impl Allocations {
         }
         let registered = listing.entries.len();
         Ok(RoutersBehind { registered, behind, without_it, revision: listing.revision })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use storage::embedded::{Embedded, Options};
+    use storage::{Expect, Store};
+
+    use super::{Allocations, Route};
+    use crate::model::{InstanceId, NodeId};
+    use crate::state::keys;
+
+    #[test]
+    fn a_route_is_as_new_as_the_newest_of_what_it_is_made_of() {
+        let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+        let (instance, node) = (InstanceId::parse("b1").unwrap(), NodeId::parse("n1").unwrap());
+        let allocations = Allocations::new(Arc::clone(&store) as Arc<dyn Store>);
+        let leader = keys::leader(&instance);
+        let parts = [keys::allocation(&instance), keys::member(&instance, &node), leader.clone()];
+        for newest in parts.iter().chain(&parts) {
+            let revision = store.put(newest, b"1", None, Expect::Anything).unwrap();
+            let other = store.put(&keys::record(&instance), b"{}", None, Expect::Anything).unwrap();
+            let is_led = store.get(&leader).unwrap().is_some();
+            assert_eq!(
+                allocations.route(&instance).unwrap(),
+                Route { newest: revision, is_led, revision: other },
+                "{newest}"
+            );
+        }
     }
 }

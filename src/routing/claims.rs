@@ -12,7 +12,7 @@ use storage::{Clock, Entry, Expect, Key, Store, StoreError};
 use uuid::Uuid;
 
 use crate::model::{CellGuid, InstanceId, PortRange};
-use crate::state::{Instances, keys};
+use crate::state::{Instances, Orphans, keys};
 
 /// How old a claim must be before it can be reaped: longer than a request takes from its claims to its record.
 const REAP_AFTER: Duration = Duration::from_secs(120);
@@ -150,6 +150,18 @@ impl PortPool {
         Ok(claimed)
     }
 
+    /// The instances for which ports of a cell are claimed.
+    ///
+    /// # Errors
+    /// As [`Store::list`]; [`StoreError::Corrupt`] when one of them is no claim.
+    pub fn claimants_on(&self, cell: &CellGuid) -> Result<BTreeSet<InstanceId>, StoreError> {
+        let claimant = |entry: &Entry| match serde_json::from_slice::<Claim>(&entry.value) {
+            Ok(claim) => Ok(claim.instance),
+            Err(_) => Err(StoreError::Corrupt { reason: format!("{} is not a claim", entry.key) }),
+        };
+        self.store.list(&keys::cell_claims(cell))?.entries.iter().map(claimant).collect()
+    }
+
     /// Gives a public port back. Giving back what is not the instance's is success.
     ///
     /// # Errors
@@ -191,15 +203,15 @@ impl PortPool {
         Ok(())
     }
 
-    /// Removes claims that no record speaks for: a broker died between its claims and its record.
+    /// Removes claims that no record and no orphan speaks for: a broker died between its claims and its record.
     ///
     /// # Errors
     /// As [`Store::list`]; what was removed until then stays removed.
     pub fn reap(&self, instances: &Instances) -> Result<(), StoreError> {
         for prefix in [keys::public_claims(), keys::all_cell_claims()] {
             for entry in self.store.list(&prefix)?.entries {
-                if self.is_orphaned(instances, &entry)? {
-                    info!("removing {}, which no record speaks for", entry.key);
+                if self.is_unspoken(instances, &entry)? && !self.is_an_orphans(&entry)? {
+                    info!("removing {}, which nothing speaks for", entry.key);
                     forgive_conflict(self.store.delete(&entry.key, Expect::Unchanged(entry.revision)))?;
                 }
             }
@@ -207,7 +219,7 @@ impl PortPool {
         Ok(())
     }
 
-    fn is_orphaned(&self, instances: &Instances, entry: &Entry) -> Result<bool, StoreError> {
+    fn is_unspoken(&self, instances: &Instances, entry: &Entry) -> Result<bool, StoreError> {
         let Ok(claim) = serde_json::from_slice::<Claim>(&entry.value) else {
             warn!("{} is not a claim; left alone", entry.key);
             return Ok(false);
@@ -236,6 +248,16 @@ impl PortPool {
             node.ports.iter().map(|port| port_key(&keys::cell_claims(&node.backend_id), port.host))
         });
         Ok(!record.allocated_port.map(public).into_iter().chain(cells).any(|key| key == entry.key))
+    }
+
+    /// Asked after no record was found that speaks for it: an orphan is written before its instance's record goes.
+    fn is_an_orphans(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let ["broker", "ports", "cell", cell, port] = entry.key.segments().collect::<Vec<_>>()[..] else {
+            return Ok(false);
+        };
+        let (Ok(cell), Ok(port)) = (CellGuid::parse(cell), port.parse()) else { return Ok(false) };
+        let Ok(claim) = serde_json::from_slice::<Claim>(&entry.value) else { return Ok(false) };
+        Orphans::new(Arc::clone(&self.store)).hold(&cell, &claim.instance, port)
     }
 
     fn next_port(&self) -> Result<u16, StoreError> {

@@ -5,6 +5,6 @@ mod allocation;
 mod claims;
 mod report;
 
-pub use allocation::{Allocations, RoutersBehind};
+pub use allocation::{Allocations, Route, RoutersBehind};
 pub use claims::{Claim, PortError, PortPool};
 pub use report::RouterReport;

@@ -64,6 +64,18 @@ pub fn leader(instance: &InstanceId) -> Key {
     key(&format!("/service/{instance}/leader"))
 }
 
+/// `/service/<instance>/config`: Patroni's dynamic configuration, JSON.
+#[must_use]
+pub fn config(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/config"))
+}
+
+/// `/service/<instance>/sync`: who may take over in synchronous mode, JSON.
+#[must_use]
+pub fn sync(instance: &InstanceId) -> Key {
+    key(&format!("/service/{instance}/sync"))
+}
+
 /// `/service/<instance>/initialize`: Patroni's mark of a cluster that has been, or is being, bootstrapped.
 #[must_use]
 pub fn initialize(instance: &InstanceId) -> Key {
@@ -122,6 +134,36 @@ pub fn allocation(instance: &InstanceId) -> Key {
 #[must_use]
 pub fn next_port() -> Key {
     key("/routing/nextport")
+}
+
+/// `/broker/cordons`: the cells that take no new nodes.
+#[must_use]
+pub fn cordons() -> Key {
+    key("/broker/cordons")
+}
+
+/// `/broker/cordons/<cell>`: why, and whether it is being drained.
+#[must_use]
+pub fn cordon(cell: &CellGuid) -> Key {
+    key(&format!("/broker/cordons/{cell}"))
+}
+
+/// `/broker/orphans`: containers owed for removal whose instances are gone.
+#[must_use]
+pub fn orphans() -> Key {
+    key("/broker/orphans")
+}
+
+/// `/broker/orphans/<cell>`: those on one cell.
+#[must_use]
+pub fn orphans_on(cell: &CellGuid) -> Key {
+    key(&format!("/broker/orphans/{cell}"))
+}
+
+/// `/broker/orphans/<cell>/<node>`: one of them.
+#[must_use]
+pub fn orphan(cell: &CellGuid, node: &NodeId) -> Key {
+    key(&format!("/broker/orphans/{cell}/{node}"))
 }
 
 /// `/broker/ports/public`: claims on public ports.

@@ -1,6 +1,6 @@
 //! How many nodes stand on each cell, kept up to date by watching, so that placing a node reads no instance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,10 +10,8 @@ use log::warn;
 use storage::{Changed, Deadline, Key, Revision, Store, StoreError};
 
 use super::keys;
-use crate::model::CellGuid;
+use crate::model::{CellGuid, InstanceId};
 
-/// How long one watch waits: also how soon the thread notices that it is to stop.
-const WATCH: Duration = Duration::from_secs(1);
 /// How long it rests when the store fails.
 const REST: Duration = Duration::from_millis(500);
 
@@ -25,6 +23,7 @@ pub struct NodeIndex {
 
 struct Shared {
     store: Arc<dyn Store>,
+    watch_for: Duration,
     index: Mutex<Index>,
     stop: AtomicBool,
 }
@@ -53,12 +52,14 @@ impl Index {
 }
 
 impl NodeIndex {
-    /// Reads the index once and follows it from there.
+    /// Reads the index once and follows it from there. One watch waits for `watch_for`: also how soon the thread notices
+    /// that it is to stop.
     ///
     /// # Errors
     /// When the first read fails, or the system gives no thread.
-    pub fn start(store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let shared = Arc::new(Shared { store, index: Mutex::default(), stop: AtomicBool::new(false) });
+    pub fn start(store: Arc<dyn Store>, watch_for: Duration) -> Result<Self, StoreError> {
+        let (index, stop) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { store, watch_for, index, stop });
         let revision = shared.read_all()?;
         let follower = thread::Builder::new()
             .name("node-index".to_owned())
@@ -80,6 +81,15 @@ impl NodeIndex {
     pub fn nodes_on(&self, cell: &CellGuid) -> usize {
         let index = self.shared.index.lock().unwrap_or_else(PoisonError::into_inner);
         index.counts.get(cell.as_str()).copied().unwrap_or_default()
+    }
+
+    /// The instances with nodes on this cell, from memory. It looks at every node that there is, which spares keeping
+    /// them by cell for the few who ask.
+    #[must_use]
+    pub fn instances_on(&self, cell: &CellGuid) -> BTreeSet<InstanceId> {
+        let index = self.shared.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = index.cells.iter().filter(|(_, on)| *on == cell.as_str());
+        here.filter_map(|(key, _)| InstanceId::parse(key.segments().nth(1)?).ok()).collect()
     }
 }
 
@@ -108,7 +118,7 @@ impl Shared {
     }
 
     fn advance(&self, after: Revision) -> Result<Revision, StoreError> {
-        let changes = self.store.watch(&keys::service_instances(), after, Deadline::after(WATCH))?;
+        let changes = self.store.watch(&keys::service_instances(), after, Deadline::after(self.watch_for))?;
         match changes.what {
             Changed::Resync => return self.read_all(),
             Changed::Keys(changed) => {

@@ -38,6 +38,12 @@ pub struct OperationRecord {
     /// When those who ask for it are answered.
     #[serde(default, skip_serializing_if = "Answering::is_default")]
     pub answering: Answering,
+    /// Whether nobody waits for cells that do not answer: what is left on them outlives the instance as an orphan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
+    /// In whose place it came, before that had ended: what that one makes may come late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<OperationId>,
     /// Cells that refused a node or did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passed_over: Vec<PassedOver>,
@@ -104,6 +110,9 @@ pub struct EndedOperation {
 pub struct PassedOver {
     /// Which.
     pub cell: CellGuid,
+    /// Whether the container may be there all the same, or come yet.
+    #[serde(default)]
+    pub may_exist: bool,
     /// Why.
     pub reason: String,
 }
@@ -173,6 +182,14 @@ impl OperationRecord {
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         self.state == OperationState::InProgress
+    }
+
+    /// Whether it came in the place of a provision, so that there never was an instance.
+    #[must_use]
+    pub fn replaces_provision(&self) -> bool {
+        let kind = OperationKind::Provision.as_str();
+        let rest = self.replaces.as_ref().and_then(|replaced| replaced.as_str().strip_prefix(kind));
+        rest.is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// Until when the next step has nothing to do, in milliseconds since 1970: at the latest until the operation is

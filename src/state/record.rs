@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::operation::{EndedOperation, OperationKind, OperationRecord, OperationState, UpdateRecord};
-use crate::model::{CellGuid, DriverKind, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
+use crate::model::{Build, CellGuid, DriverKind, InstanceId, NodeId, OperationId, PlanId, Secret, ServiceId};
 
 /// The version of the format that this program writes; the ancestors' records have none, which counts as 0.
 pub const FORMAT: u32 = 1;
@@ -82,6 +82,10 @@ pub struct InstanceRecord {
     /// Nodes given up whose containers may exist all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<OwedRemoval>,
+    /// Nodes that the undoing of an update was to make what they were, and could not: they may be down, and are made what
+    /// they are recorded as when their cells answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<NodeId>,
 }
 
 /// A user and a password.
@@ -111,6 +115,9 @@ pub struct NodeRecord {
     /// Its ports on the cell, chosen before Docker heard of it.
     #[serde(default)]
     pub ports: Vec<PortRecord>,
+    /// What its container is made as; what its plan says where it was made before that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
 }
 
 /// A container port on a cell's port.
@@ -129,6 +136,10 @@ pub struct OwedRemoval {
     pub node: NodeRecord,
     /// Why.
     pub reason: String,
+    /// When a removal went well, in milliseconds since 1970: it is looked for once more after that, since a call whose
+    /// answer was lost may make it late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_ms: Option<u64>,
 }
 
 impl InstanceRecord {
@@ -138,12 +149,26 @@ impl InstanceRecord {
         self.operation.as_ref().filter(|operation| operation.is_under_way())
     }
 
+    /// Whether something is left to be done when its cell answers.
+    #[must_use]
+    pub fn waits_for_cells(&self) -> bool {
+        !self.owed.is_empty() || !self.unfinished.is_empty()
+    }
+
     /// Whether it was never made: the order failed, and what there was of it is gone.
     #[must_use]
     pub fn was_never_made(&self) -> bool {
         self.operation
             .as_ref()
             .is_some_and(|last| last.kind == OperationKind::Provision && last.state == OperationState::Failed)
+    }
+
+    /// Whether its last operation is an update that failed: nodes and settings may be others than it says of itself.
+    #[must_use]
+    pub fn has_failed_to_be_updated(&self) -> bool {
+        self.operation
+            .as_ref()
+            .is_some_and(|last| last.kind == OperationKind::Update && last.state == OperationState::Failed)
     }
 
     /// Why it cannot be used now, since its last operation failed and left it so.

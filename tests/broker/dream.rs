@@ -32,6 +32,7 @@ pub fn dream(instance: &str, parameters: &str) -> ProvisionRequest {
 /// An update that changes nothing yet.
 pub fn change(instance: &str) -> UpdateRequest {
     UpdateRequest {
+        rehearse: false,
         instance: id(instance),
         service: service(),
         plan: None,
@@ -48,7 +49,7 @@ pub fn change_parameters(instance: &str, parameters: &str) -> UpdateRequest {
 }
 
 pub fn departure(instance: &str, accepts_incomplete: bool) -> DeprovisionRequest {
-    DeprovisionRequest { instance: id(instance), service: None, plan: None, accepts_incomplete }
+    DeprovisionRequest { instance: id(instance), service: None, plan: None, accepts_incomplete, force: false }
 }
 
 pub fn bind(instance: &str, name: &str, parameters: &str) -> BindRequest {
@@ -144,7 +145,7 @@ impl Lab {
     pub fn update(&self, request: UpdateRequest) -> Result<Outcome, BrokerError> {
         let instance = request.instance.clone();
         match self.broker().update(request)? {
-            Accepted::Already => Ok(Outcome::Succeeded),
+            Accepted::Already | Accepted::Rehearsed { .. } => Ok(Outcome::Succeeded),
             Accepted::Running { operation, .. } => Ok(self.wait(&instance, &operation)),
         }
     }

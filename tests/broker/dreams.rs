@@ -1,15 +1,18 @@
 //! Dreams: nothing but what was posted. They take as long and fail as they are told, and forget nothing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{Accepted, BrokerError, LastOperation, Outcome, ProvisionRequest};
-use patroni_broker::state::OperationState;
+use patroni_broker::state::{OperationState, keys};
 use serde_json::json;
+use storage::Store;
 
 use crate::dream::{
     accepted, bind, change_parameters, departure, dream, given, goes_on, map, plan, refused, unbind,
 };
-use crate::lab::{Lab, binding_id, order, until};
+use crate::gate::Gate;
+use crate::lab::{Lab, binding_id, id, order, until};
 
 const CELLS: &str = "c1@z1 c2@z2";
 
@@ -145,6 +148,26 @@ fn an_operation_takes_as_long_as_it_is_told() {
     }
 }
 
+/// Whoever had performed its id's last operation had told its end, and not let go of it yet: the next one was found to be
+/// somebody's already, and waited for the scan.
+#[test]
+fn the_next_operation_waits_for_no_scan() {
+    let gate = Gate::new();
+    let mut lab = Lab::on(Arc::clone(&gate) as Arc<dyn Store>, CELLS);
+    lab.pace.scan_every = Duration::from_secs(60);
+    lab.start();
+    lab.provision(dream("d1", "{}")).unwrap();
+    lab.settled_keys();
+    gate.close("worker", Some(keys::pending(&id("d1"))), 0);
+    assert_eq!(lab.deprovision("d1"), Ok(Outcome::Succeeded));
+    until("the note to be cleared", || gate.at());
+    accepted(lab.broker().provision(dream("d1", "{}")));
+    // Time for another worker to find it taken.
+    std::thread::sleep(Duration::from_millis(100));
+    gate.open();
+    assert!(matches!(lab.settle("d1"), LastOperation::Succeeded { .. }));
+}
+
 /// Each told operation fails, says so, and does no harm.
 #[test]
 fn operations_fail_as_they_are_told() {
@@ -247,7 +270,9 @@ fn who_sleeps_too_long_fails() {
     let begun = Instant::now();
     let told = lab.provision(dream("d1", r#"{"delay_ms": 60000}"#)).unwrap();
     let Outcome::Failed { description, .. } = told else { panic!("{told:?}") };
-    assert!(description.contains("longer") && begun.elapsed() < Duration::from_secs(30), "{description}");
+    assert!(description.contains("longer"), "{description}");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?}");
     lab.assert_nothing_left();
 }
 

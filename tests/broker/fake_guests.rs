@@ -68,15 +68,16 @@ impl FakeGuests {
         self.state.lock().unwrap().guests.remove(name);
     }
 
-    /// Whether who says to be `username` may write there; a refusal is remembered.
+    /// Whether who says to be `username` may write there.
     pub fn lets_write(&self, username: &str, password: &str, key: &Key) -> bool {
-        let mut state = self.state.lock().unwrap();
+        let state = self.state.lock().unwrap();
         let guest = username.strip_prefix("guest-").and_then(|name| state.guests.get(name));
-        let lets = guest.is_some_and(|guest| guest.password == password && guest.rights.write.contains(key));
-        if !lets {
-            state.breaches.push(format!("{username}: {key}"));
-        }
-        lets
+        guest.is_some_and(|guest| guest.password == password && guest.rights.write.contains(key))
+    }
+
+    /// Remembers that somebody was refused.
+    pub fn breach(&self, username: &str, key: &Key) {
+        self.state.lock().unwrap().breaches.push(format!("{username}: {key}"));
     }
 
     /// What members were refused so far.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use patroni_broker::broker::{DeprovisionRequest, LastOperation, Outcome};
+use patroni_broker::broker::{LastOperation, Outcome};
 use patroni_broker::cells::ContainerSpec;
 use patroni_broker::cells::fake::{self, Call};
 use patroni_broker::model::{Catalog, ContainerName, NodeId, PlanId};
@@ -20,6 +20,7 @@ use storage::{
     StoreError, Ttl,
 };
 
+use crate::dream::departure;
 use crate::fake_guests::Trouble;
 use crate::lab::{Lab, id, order, secrets, until};
 
@@ -276,6 +277,7 @@ fn a_crash_at_any_step_of_what_fails_leaves_no_guest() {
         operation.deadline_ms = 1;
         Instances::new(Arc::clone(&lab.store)).save(record).unwrap();
         lab.catalog = Catalog::default();
+        lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
         for member in nodes(&lab, "b1") {
             let key = keys::member(&id("b1"), &member.try_into().unwrap());
             lab.store.delete(&key, Expect::Anything).unwrap();
@@ -285,6 +287,7 @@ fn a_crash_at_any_step_of_what_fails_leaves_no_guest() {
             assert_eq!(lab.guests.names(), Vec::<String>::new(), "from step {done}");
             failed += 1;
         }
+        lab.patroni.silent.lock().unwrap().clear();
         lab.deprovision("b1").unwrap();
         lab.assert_nothing_left();
     }
@@ -326,9 +329,7 @@ fn an_outage_holds_a_deprovision_up() {
     let lab = Lab::isolated(CELLS);
     lab.provision(order("b1", "{}")).unwrap();
     lab.guests.set_trouble(Some(Trouble::Away));
-    let request =
-        DeprovisionRequest { instance: id("b1"), service: None, plan: None, accepts_incomplete: true };
-    lab.broker().deprovision(request).unwrap();
+    lab.broker().deprovision(departure("b1", true)).unwrap();
     until("the operation to wait for the store", || {
         let operation = lab.record("b1").unwrap().value.operation.unwrap();
         operation.description.contains("the fake is away").then_some(())

@@ -148,11 +148,13 @@ fn a_container_of_another_make_is_made_anew() {
     let PlanSettings::Patroni(settings) = &mut lab.catalog.services[0].plans[0].settings else {
         panic!("it is a cluster's")
     };
-    settings.memory_bytes = Some(1 << 30);
+    // As what it is made stands in the record; what it is told does not.
+    (settings.memory_bytes, settings.ttl_s) = (Some(1 << 30), 25);
     lab.start();
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
     let spec = lab.engine.spec(&ContainerName::of(&node)).unwrap();
-    assert_eq!(spec.memory_bytes, Some(1 << 30));
+    assert!(spec.env["BROKER_SETTINGS"].contains("\"ttl\":25"), "{:?}", spec.env);
+    assert_eq!(spec.memory_bytes, None);
 }
 
 /// A broker died after it claimed ports and before it wrote its record: the claims are old, and nobody speaks for them.

@@ -1,30 +1,31 @@
 //! A broker over stateful stand-ins: the embedded store in memory, cells that are only state, and a Patroni that does
 //! no more than write what real members write.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{
-    Accepted, BindRequest, Broker, BrokerError, DeprovisionRequest, LastOperation, Outcome, Pace, Parts,
-    PollRequest, ProvisionRequest, RandomMint, Settings, StartError, UnbindRequest,
+    Accepted, BindRequest, Broker, BrokerError, LastOperation, Outcome, Pace, Parts, PollRequest,
+    ProvisionRequest, RandomMint, Settings, StartError, UnbindRequest,
 };
 use patroni_broker::cells::fake::{FakeCell, FakeEngine};
-use patroni_broker::cells::{Cell, Cells, ContainerSpec, ContainerState};
+use patroni_broker::cells::{Cell, Cells, ContainerState};
 use patroni_broker::model::{
     BindingId, Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, MaintenanceInfo,
     OperationId, PatroniPlan, Plan, PlanId, PlanSettings, PortRange, Schemas, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
 use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use storage::embedded::{Embedded, Options};
-use storage::{AccessControl, ClientAccess, Clock, Entry, Expect, Key, Store, SystemClock};
+use storage::{AccessControl, ClientAccess, Clock, Expect, Key, Store, SystemClock};
 
+use crate::dream::departure;
 use crate::fake_guests::{Beside, FakeGuests};
+use crate::fake_patroni::FakePatroni;
+pub use crate::fake_patroni::secrets;
 
 pub const IMAGE: &str = "patroni-broker/postgresql-patroni:17";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +40,7 @@ const PACE: Pace = Pace {
     stalled_after: Duration::from_secs(1),
     route_refused_after: Duration::from_millis(300),
     observe_every: Duration::from_millis(100),
+    watch_for: Duration::from_millis(20),
     farewell: Duration::from_secs(2),
 };
 
@@ -125,6 +127,12 @@ impl Lab {
     /// The same where it may be refused.
     pub fn try_start(&mut self) -> Result<(), StartError> {
         self.stop();
+        self.broker = Some(self.another("test")?);
+        Ok(())
+    }
+
+    /// A broker beside the one that runs, on the same store and cells.
+    pub fn another(&self, holder: &str) -> Result<Broker, StartError> {
         let cells: Cells = self
             .cells
             .iter()
@@ -148,12 +156,12 @@ impl Lab {
             store: Arc::clone(&self.store),
             cells,
             catalog: self.catalog.clone(),
-            drivers: Drivers::new(Arc::clone(&self.store), access),
+            drivers: Drivers::new(Arc::clone(&self.store), access, self.patroni.members()),
             clock: Arc::clone(&self.clock),
             mint: Arc::new(RandomMint),
             metrics: Arc::default(),
             settings: Settings {
-                holder: "test".to_owned(),
+                holder: holder.to_owned(),
                 bind_host: "10.0.0.9".to_owned(),
                 public_ports: PortRange::parse("30000-30003").unwrap(),
                 workers: 4,
@@ -161,8 +169,7 @@ impl Lab {
                 pace: self.pace,
             },
         };
-        self.broker = Some(Broker::start(parts)?);
-        Ok(())
+        Broker::start(parts)
     }
 
     pub fn stop(&mut self) {
@@ -181,21 +188,15 @@ impl Lab {
     pub fn provision(&self, request: ProvisionRequest) -> Result<Outcome, BrokerError> {
         let instance = request.instance.clone();
         match self.broker().provision(request)? {
-            Accepted::Already => Ok(Outcome::Succeeded),
+            Accepted::Already | Accepted::Rehearsed { .. } => Ok(Outcome::Succeeded),
             Accepted::Running { operation, .. } => Ok(self.wait(&instance, &operation)),
         }
     }
 
     pub fn deprovision(&self, instance: &str) -> Result<Outcome, BrokerError> {
         let instance = id(instance);
-        let request = DeprovisionRequest {
-            instance: instance.clone(),
-            service: None,
-            plan: None,
-            accepts_incomplete: false,
-        };
-        match self.broker().deprovision(request)? {
-            Accepted::Already => Ok(Outcome::Succeeded),
+        match self.broker().deprovision(departure(instance.as_str(), false))? {
+            Accepted::Already | Accepted::Rehearsed { .. } => Ok(Outcome::Succeeded),
             Accepted::Running { operation, .. } => Ok(self.wait(&instance, &operation)),
         }
     }
@@ -253,11 +254,27 @@ impl Lab {
         all.filter(|key| !stays(key)).map(str::to_owned).collect()
     }
 
+    /// The same, as soon as what is noted of operations that have ended is cleared: their ends are told before.
+    pub fn settled_keys(&self) -> Vec<String> {
+        until("the notes to go", || {
+            Some(self.keys()).filter(|keys| keys.iter().all(|key| !key.starts_with("/broker/pending/")))
+        })
+    }
+
     /// No container, no key, no guest.
     pub fn assert_nothing_left(&self) {
         assert_eq!(self.engine.containers(), [], "containers are left");
         assert_eq!(self.guests.names(), Vec::<String>::new(), "guests are left");
-        until("every key to go", || self.keys().is_empty().then_some(()));
+        let mut left = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            left = self.keys();
+            if left.is_empty() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("keys are left: {left:?}");
     }
 
     /// The ports that are claimed on a cell.
@@ -333,17 +350,7 @@ pub fn order(instance: &str, parameters: &str) -> ProvisionRequest {
 }
 
 fn catalog() -> Catalog {
-    let settings = PatroniPlan {
-        image: IMAGE.to_owned(),
-        node_count: 2,
-        synchronous: false,
-        database: "postgres".to_owned(),
-        ttl_s: 20,
-        loop_wait_s: 3,
-        retry_timeout_s: 8,
-        memory_bytes: None,
-        shm_bytes: 64 << 20,
-    };
+    let settings = PatroniPlan::of(IMAGE);
     let plan = |id: &str, settings: PlanSettings| Plan {
         id: PlanId::parse(id).unwrap(),
         name: format!("the {id}"),
@@ -394,86 +401,6 @@ fn catalog() -> Catalog {
             Service { plan_updateable: true, ..service("dream", DriverKind::Dream, dreams) },
         ],
     }
-}
-
-/// Writes what the members of every running container would write: the first of a scope becomes its leader, and
-/// so does one that finds none. A member that was given credentials writes as whom it was told to be.
-pub struct FakePatroni {
-    stop: Arc<AtomicBool>,
-    /// Instances whose members say nothing.
-    pub silent: Arc<Mutex<BTreeSet<String>>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl FakePatroni {
-    fn start(store: Arc<dyn Store>, engine: Arc<FakeEngine>, guests: Arc<FakeGuests>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let silent: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-        let thread = thread::spawn({
-            let (stop, silent) = (Arc::clone(&stop), Arc::clone(&silent));
-            move || {
-                let mut told = BTreeMap::new();
-                while !stop.load(Ordering::SeqCst) {
-                    look(&*store, &engine, &guests, &silent.lock().unwrap(), &mut told);
-                    thread::sleep(Duration::from_millis(10));
-                }
-            }
-        });
-        Self { stop, silent, thread: Some(thread) }
-    }
-}
-
-impl Drop for FakePatroni {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-fn look(
-    store: &dyn Store,
-    engine: &FakeEngine,
-    guests: &FakeGuests,
-    silent: &BTreeSet<String>,
-    told: &mut BTreeMap<String, bool>,
-) {
-    let views = engine.containers();
-    told.retain(|name, _| views.iter().any(|view| view.name.as_str() == name));
-    for view in views.into_iter().filter(|view| view.state == ContainerState::Running) {
-        let Some(spec) = engine.spec(&view.name) else { continue };
-        let (scope, member) = (&spec.env["PATRONI_SCOPE"], &spec.env["PATRONI_NAME"]);
-        if silent.contains(scope) || told.contains_key(view.name.as_str()) {
-            continue;
-        }
-        let key = |rest: &str| Key::parse(&format!("/service/{scope}/{rest}")).unwrap();
-        let told_store = secrets(&spec)["store"].clone();
-        let lets = |key: &Key| match (told_store["username"].as_str(), told_store["password"].as_str()) {
-            (Some(username), Some(password)) => guests.lets_write(username, password, key),
-            _ => true,
-        };
-        if !lets(&key("initialize")) || !lets(&key(&format!("members/{member}"))) {
-            continue;
-        }
-        let Ok(initialize) = store.get(&key("initialize")) else { continue };
-        let mark = initialize.is_none() && store.put(&key("initialize"), b"7", None, Expect::Absent).is_ok();
-        let leads = |entry: &Entry| String::from_utf8_lossy(&entry.value).contains("primary");
-        let Ok(members) = store.list(&key("members")) else { continue };
-        let led = members.entries.iter().any(|entry| entry.key.name() != member && leads(entry));
-        let role = if mark || !led { "primary" } else { "replica" };
-        let value: Value =
-            serde_json::json!({"role": role, "state": "running", "conn_url": "", "api_url": ""});
-        if store
-            .put(&key(&format!("members/{member}")), value.to_string().as_bytes(), None, Expect::Anything)
-            .is_ok()
-        {
-            told.insert(view.name.as_str().to_owned(), true);
-        }
-    }
-}
-
-/// The secrets that a container was given.
-pub fn secrets(spec: &ContainerSpec) -> Value {
-    serde_json::from_str(spec.files[0].content.expose()).unwrap()
 }
 
 /// The secret that a binding of this record hands out.

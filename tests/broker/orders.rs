@@ -8,6 +8,7 @@ use patroni_broker::model::PlanId;
 use patroni_broker::state::keys;
 use storage::Expect;
 
+use crate::dream::departure;
 use crate::lab::{Lab, order};
 
 const CELLS: &str = "c1@z1 c2@z1 c3@z2 c4@z2";
@@ -39,15 +40,18 @@ fn the_same_order_again_is_no_conflict_and_another_is() {
     assert_eq!(lab.running().len(), 2);
 }
 
-/// An instance that goes is not there to be ordered, nor an instance that comes to be given back.
+/// An instance that goes is not there to be ordered.
 #[test]
 fn one_operation_at_a_time() {
     let lab = Lab::new(CELLS);
-    lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
-    lab.broker().provision(order("b1", "{}")).unwrap();
-    assert_eq!(lab.deprovision("b1"), Err(BrokerError::Concurrency));
-    lab.patroni.silent.lock().unwrap().clear();
-    lab.settle("b1");
+    lab.provision(order("b1", "{}")).unwrap();
+    lab.cell("c1").set_away(true);
+    let going = lab.broker().deprovision(departure("b1", true)).unwrap();
+    assert_eq!(lab.broker().provision(order("b1", "{}")), Err(BrokerError::Concurrency));
+    assert_eq!(lab.broker().deprovision(departure("b1", true)).unwrap(), going);
+    lab.cell("c1").set_away(false);
+    assert_eq!(lab.deprovision("b1"), Ok(Outcome::Succeeded));
+    lab.assert_nothing_left();
 }
 
 /// Eight callers want what four public ports can serve: those who lose the race find the ports taken by the others'

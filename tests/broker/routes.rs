@@ -1,6 +1,7 @@
 //! Success is said only after every router leads to the instance.
 
 use patroni_broker::broker::{LastOperation, Outcome};
+use patroni_broker::model::InstanceId;
 use patroni_broker::state::keys;
 use storage::Expect;
 
@@ -10,6 +11,22 @@ const FAR: u64 = 1 << 40;
 
 fn report(lab: &Lab, host: &str, value: &str) {
     lab.store.put(&keys::routers().child(host).unwrap(), value.as_bytes(), None, Expect::Anything).unwrap();
+}
+
+/// The fake's members call one of themselves the leader, and take no lock.
+fn lead(lab: &Lab) {
+    let leader = keys::leader(&InstanceId::parse("b1").unwrap());
+    lab.store.put(&leader, b"n1", None, Expect::Anything).unwrap();
+}
+
+fn await_the_wait(lab: &Lab) {
+    until("the route to be waited for", || {
+        let operation = lab.record("b1").unwrap().value.operation.unwrap();
+        (operation.done + 1 == operation.steps.len()).then_some(())
+    });
+    let LastOperation::InProgress { .. } = lab.poll("b1").unwrap() else {
+        panic!("it has ended without a route")
+    };
 }
 
 fn forget_routers(lab: &Lab) {
@@ -24,14 +41,22 @@ fn a_router_that_lags_is_waited_for() {
     report(&lab, "r1", &FAR.to_string());
     report(&lab, "r2", "1");
     lab.broker().provision(order("b1", "{}")).unwrap();
-    until("the route to be waited for", || {
-        let operation = lab.record("b1").unwrap().value.operation.unwrap();
-        (operation.done + 1 == operation.steps.len()).then_some(())
-    });
-    let LastOperation::InProgress { .. } = lab.poll("b1").unwrap() else {
-        panic!("it has ended without a route")
-    };
+    await_the_wait(&lab);
+    lead(&lab);
+    await_the_wait(&lab);
     report(&lab, "r2", &FAR.to_string());
+    assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
+}
+
+/// A cluster of one calls itself the leader before it has the lock, and a router waits only for who has it: its port
+/// refused for a second after success had been said.
+#[test]
+fn a_leader_that_has_no_lock_yet_is_waited_for() {
+    let lab = Lab::new("c1@z1 c2@z2");
+    report(&lab, "r1", &FAR.to_string());
+    lab.broker().provision(order("b1", "{}")).unwrap();
+    await_the_wait(&lab);
+    lead(&lab);
     assert!(matches!(lab.settle("b1"), LastOperation::Succeeded { .. }));
 }
 
@@ -47,9 +72,9 @@ fn a_port_that_a_router_cannot_have_fails_the_order() {
     };
     assert!(description.contains("port 30000") && description.contains("r2"), "{description}");
     // The next order gets another port.
+    forget_routers(&lab);
     lab.provision(order("b2", "{}")).unwrap();
     assert_eq!(lab.record("b2").unwrap().value.allocated_port, Some(30001));
     lab.deprovision("b2").unwrap();
-    forget_routers(&lab);
     lab.assert_nothing_left();
 }

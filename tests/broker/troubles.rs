@@ -10,7 +10,8 @@ use patroni_broker::model::{ContainerName, PlanId};
 use storage::embedded::{Embedded, Options};
 use storage::{Changes, Deadline, Entry, Expect, Key, Listing, Revision, Store, StoreError, Ttl};
 
-use crate::lab::{Lab, id, order, until};
+use crate::dream::departure;
+use crate::lab::{Lab, order, until};
 
 const CELLS: &str = "c1@z1 c2@z1 c3@z2 c4@z2";
 
@@ -115,13 +116,9 @@ fn an_instance_does_not_go_before_its_containers() {
     let lab = Lab::new("c1@z1 c2@z2");
     lab.provision(order("b1", "{}")).unwrap();
     lab.cell("c2").set_away(true);
-    let request = patroni_broker::broker::DeprovisionRequest {
-        instance: id("b1"),
-        service: None,
-        plan: None,
-        accepts_incomplete: true,
+    let Accepted::Running { .. } = lab.broker().deprovision(departure("b1", true)).unwrap() else {
+        panic!("it is gone")
     };
-    let Accepted::Running { .. } = lab.broker().deprovision(request).unwrap() else { panic!("it is gone") };
     until("the silence to be told", || match lab.poll("b1").unwrap() {
         LastOperation::InProgress { description, .. } => description.contains("c2").then_some(()),
         ended => panic!("{ended:?}"),

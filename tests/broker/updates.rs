@@ -171,8 +171,6 @@ fn one_update_at_a_time() {
         assert_eq!(lab.broker().update(named("x")), Err(BrokerError::Concurrency), "{what}");
         assert_eq!(lab.fetch("d1"), Err(BrokerError::Concurrency), "{what}");
         assert_eq!(refused(lab.broker().bind(bind("d1", "x", "{}"))), BrokerError::Concurrency, "{what}");
-        let going = lab.broker().deprovision(departure("d1", true));
-        assert_eq!(going, Err(BrokerError::Concurrency), "{what}");
         assert_eq!(lab.broker().provision(dream("d1", POLLED)), Err(BrokerError::Concurrency), "{what}");
         assert!(!lab.record("d1").unwrap().value.parameters.contains_key("a"), "{what}");
     };
@@ -227,8 +225,10 @@ fn an_update_and_a_deprovision_do_not_mix() {
             (Ok(Outcome::Succeeded), Err(BrokerError::Concurrency | BrokerError::InstanceUnknown)) => {
                 assert!(lab.record("d1").is_none(), "{round}");
             }
-            (Err(BrokerError::Concurrency), Ok(Outcome::Succeeded)) => {
-                assert_eq!(lab.fetch("d1").unwrap().parameters["a"], round, "{round}");
+            // The one in the other's place.
+            (Ok(Outcome::Succeeded), Ok(Outcome::Failed { description, .. })) => {
+                assert_eq!(description, "ended by a deprovision", "{round}");
+                assert!(lab.record("d1").is_none(), "{round}");
             }
             // The one after the other.
             (Ok(Outcome::Succeeded), Ok(Outcome::Succeeded)) => {
@@ -291,33 +291,6 @@ fn an_instance_is_renamed() {
         assert_eq!(lab.broker().update(request), Ok(Accepted::Already), "{instance}");
         assert_eq!(lab.broker().instance(&instance).unwrap().name.as_deref(), Some("yours"), "{instance}");
     }
-}
-
-/// Clusters are not resized yet, and what changes nothing is no change.
-#[test]
-fn a_cluster_takes_what_changes_nothing() {
-    let mut lab = Lab::new("c1@z1 c2@z2 c3@z3");
-    lab.catalog.services[0].plan_updateable = true;
-    lab.start();
-    lab.provision(order("b1", "{}")).unwrap();
-    let check = |what: &str, request: UpdateRequest, fine: bool| {
-        let told = lab.update(of_cluster(request));
-        match told {
-            Ok(Outcome::Succeeded) => assert!(fine, "{what}"),
-            Err(BrokerError::UpdateNotSupported { .. }) => assert!(!fine, "{what}"),
-            told => panic!("{what}: {told:?}"),
-        }
-        assert_eq!(lab.running().len(), 2, "{what}");
-    };
-    check("nothing", change("b1"), true);
-    check("as many nodes", change_parameters("b1", r#"{"node-count": 2}"#), true);
-    assert_eq!(lab.fetch("b1").unwrap().parameters, map(r#"{"node-count": 2}"#));
-    check("more nodes", change_parameters("b1", r#"{"node-count": 3}"#), false);
-    check("another cell", change_parameters("b1", r#"{"cells": ["c3"]}"#), false);
-    check("another plan", UpdateRequest { plan: Some(plan("no-image")), ..change("b1") }, false);
-    let error = refused(lab.update(of_cluster(change_parameters("b1", r#"{"nodes": 3}"#))));
-    assert!(matches!(error, BrokerError::InvalidParameters { .. }), "{error:?}");
-    assert_eq!(lab.fetch("b1").unwrap().parameters, map(r#"{"node-count": 2}"#));
 }
 
 /// An update of one whose order has failed cannot mend it.

@@ -76,6 +76,7 @@ fn an_instance_is_seen_with_its_bindings_and_members() {
     assert_eq!(view.pointer("/nodes/0/state"), Some(&json!("running")));
     assert!(!view.to_string().contains(app_password(&lab.record("b1").unwrap().value).expose()));
     let node = lab.record("b1").unwrap().value.nodes[1].node_id.clone();
+    lab.patroni.silence("b1");
     lab.store.delete(&keys::member(&id("b1"), &node), Expect::Anything).unwrap();
     let view = json!(lab.broker().instance(&id("b1")).unwrap());
     assert_eq!(

@@ -198,6 +198,15 @@ maintenance_info = {{ version = "1.0.0", description = "Dreamt anew" }}
         state
     }
 
+    /// A command that asks this broker: its exit code, and what it says on stdout and stderr.
+    pub fn operator(&self, arguments: &[&str], environment: &[(&str, &str)]) -> (i32, String, String) {
+        let mut command = clean(env!("CARGO_BIN_EXE_patroni-broker"));
+        command.args(arguments).envs(environment.iter().copied()).current_dir(self.directory.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
     /// What another command says, and whether it is content.
     pub fn command(&self, arguments: &[&str], stdin: &str) -> (bool, String) {
         let mut command = clean(env!("CARGO_BIN_EXE_patroni-broker"));
@@ -255,6 +264,6 @@ fn clean(program: &str) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATRONI_BROKER_")) {
         command.env_remove(name);
     }
-    command.env_remove("PORT").env_remove("RUST_LOG");
+    command.env_remove("PORT").env_remove("RUST_LOG").env_remove("BROKER_URI");
     command
 }

@@ -153,8 +153,7 @@ impl Model {
             offer == kept.now.offer || next.is_some_and(|(to, _)| offer == to.offer)
         };
         if offer.is_some_and(|offer| !right(offer)) {
-            let busy = kept.running.is_some() && exchange.is_concurrency();
-            return self.stay_if(exchange.status(&[400]) || busy);
+            return self.stay_if(exchange.status(&[400]));
         }
         if offer.is_some_and(|offer| offer != kept.now.offer) && exchange.status(&[400]) {
             return self.stay_if(true);
@@ -164,14 +163,19 @@ impl Model {
             let joined = running.joined(exchange, &[200]);
             return joined.map_or_else(|| self.stay_if(unwilling), |running| vec![self.running(running)]);
         }
-        if kept.running.is_some() {
-            return self.stay_if(exchange.is_concurrency());
+        // What is under way ends by it ("Deprovisioning"), except for who was told that it ended well.
+        let told = |running: &Running| running.will == Will::Succeed && !running.waiters.is_empty();
+        if kept.running.as_ref().is_some_and(told) {
+            return Vec::new();
         }
         // Its bindings go with it.
         if let Some(states) = self.must_be_polled(exchange, kept.now.parameters.is_asynchronous()) {
             return states;
         }
+        // What was never made goes without failing.
+        let never_made = kept.running.as_ref().is_some_and(|running| running.kind == Kind::Provision);
         let will = fails_at(Kind::Deprovision, kept.now.parameters, Parameters::default());
+        let will = if never_made { Will::Succeed } else { will };
         let begun = Running::begun(exchange, Kind::Deprovision, 200, will);
         begun.map(|running| self.running(running)).into_iter().collect()
     }
@@ -193,7 +197,7 @@ impl Model {
         self.stay_if(match kept.running.as_ref().map(|running| running.kind) {
             Some(Kind::Provision) => exchange.status(&[404]),
             Some(Kind::Update) => exchange.is_concurrency(),
-            Some(_) => told,
+            Some(_) => told || !kept.is_usable && exchange.status(&[404]),
             None if kept.is_usable => told,
             None => exchange.status(&[404]),
         })

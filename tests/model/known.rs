@@ -123,6 +123,12 @@ fn one_after_the_other() {
     check(true, &[made.clone(), gone.clone(), (deprovision(), false, 410, json!({}))]);
     check(false, &[made.clone(), gone.clone(), gone.clone()]);
     check(false, &[made, gone, (fetch(), false, 200, fetched(PLAIN))]);
+    // A deprovision takes the place of what is under way, and what it took the place of does not come back.
+    let going = (deprovision(), true, 202, json!({"operation": "d1"}));
+    check(true, &[accepted.clone(), going.clone(), (fetch(), false, 404, refusal("InstanceNotFound"))]);
+    check(false, &[accepted.clone(), (deprovision(), true, 422, refusal("ConcurrencyError"))]);
+    let succeeded = (poll(), false, 200, json!({"state": "succeeded"}));
+    check(false, &[accepted, going, succeeded]);
 }
 
 #[test]
@@ -144,6 +150,12 @@ fn at_once() {
         version: None,
     };
     check(false, &[made.clone(), (another, false, 201, json!({}))], &[(0, 3), (1, 2)]);
+    // Who waited for what a deprovision took the place of was told that it failed; and only he.
+    let halted = (provision(PLAIN), false, 500, refusal("OperationFailed"));
+    let gone = (What::Deprovision { offer: None }, false, 200, json!({}));
+    check(true, &[halted.clone(), gone.clone()], &[(0, 2), (1, 3)]);
+    check(false, &[halted.clone(), gone.clone()], &[(0, 1), (2, 3)]);
+    check(false, &[halted, made.clone(), gone], &[(0, 2), (1, 4), (3, 5)]);
     // While one waits, another sees that it goes on.
     let busy = (bind(PLAIN), false, 422, refusal("ConcurrencyError"));
     check(true, &[made.clone(), busy.clone()], &[(0, 3), (1, 2)]);

@@ -78,6 +78,8 @@ pub(super) struct Running {
 pub(super) enum Will {
     Succeed,
     Fail,
+    /// A deprovision comes in its place.
+    Halt,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,6 +118,11 @@ impl Exchange<'_> {
 }
 
 impl Kind {
+    /// Whether a deprovision takes its place.
+    pub(super) fn can_be_halted(self) -> bool {
+        matches!(self, Self::Provision | Self::Update)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Provision => "provision",
@@ -166,6 +173,9 @@ impl Model {
         let Some(running) = self.kept.as_ref().and_then(|kept| kept.running.clone()) else {
             return Vec::new();
         };
+        if running.will == Will::Halt {
+            return Vec::new();
+        }
         let well = running.will == Will::Succeed;
         let mut state = self.clone();
         let kept = state.kept.as_mut().expect("it is running");
@@ -271,6 +281,9 @@ impl Running {
             500 if exchange.is_failure() && will == Will::Fail => {
                 Some(Self { waiters: vec![exchange.number], ..running })
             }
+            500 if exchange.is_failure() && kind.can_be_halted() => {
+                Some(Self { waiters: vec![exchange.number], will: Will::Halt, ..running })
+            }
             _ => None,
         }
     }
@@ -289,7 +302,13 @@ impl Running {
             status if success.contains(&status) && self.will == Will::Succeed => {
                 running.waiters.push(exchange.number);
             }
-            500 if exchange.is_failure() && self.will == Will::Fail => running.waiters.push(exchange.number),
+            500 if exchange.is_failure() && self.will != Will::Succeed => {
+                running.waiters.push(exchange.number)
+            }
+            500 if exchange.is_failure() && self.waiters.is_empty() && self.kind.can_be_halted() => {
+                running.waiters.push(exchange.number);
+                running.will = Will::Halt;
+            }
             _ => return None,
         }
         Some(running)

@@ -42,6 +42,7 @@ const PACE: Pace = Pace {
     look_every: Duration::from_millis(50),
     stalled_after: Duration::from_secs(1),
     route_refused_after: Duration::from_millis(300),
+    watch_for: Duration::from_millis(20),
     farewell: Duration::from_secs(2),
     observe_every: Duration::from_secs(60),
 };
@@ -102,9 +103,13 @@ impl Site {
         };
         let parts = Parts {
             store: Arc::clone(&self.store),
-            cells: Cells::new(),
+            cells: Cells::default(),
             catalog: catalog(),
-            drivers: Drivers::new(Arc::clone(&self.store), StoreAccess { shared, guests: None }),
+            drivers: Drivers::new(
+                Arc::clone(&self.store),
+                StoreAccess { shared, guests: None },
+                Arc::new(patroni_broker::patroni::HttpMembers),
+            ),
             clock: Arc::new(SystemClock),
             mint: Arc::new(RandomMint),
             metrics: Arc::default(),
