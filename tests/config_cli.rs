@@ -18,7 +18,7 @@ fn program() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PATRONI_BROKER_")) {
         command.env_remove(name);
     }
-    command.env_remove("RUST_LOG").env_remove("PORT");
+    command.env_remove("RUST_LOG").env_remove("PORT").env_remove("BROKER_URI");
     command
 }
 
@@ -45,6 +45,47 @@ fn usage_help_and_version() {
     check("check-config --output xml", 2, "", "must be table or json");
     check("kv serve --listen 127.0.0.1:0 --path x", 2, "", "Either --user and --password-file are required");
     check("kv serve --listen 127.0.0.1:0 --path x --user u --no-auth", 2, "", "--no-auth stands alone");
+}
+
+/// Whoever changes something asks a broker; where none is named, or answers, says so.
+#[test]
+fn a_broker_is_asked() {
+    let nobody = "--broker http://u:hush@127.0.0.1:1";
+    check("cordon", 2, "", "Required positional arguments not provided:\n    cell");
+    check("cordon c1", 2, "", "name a file with --config or PATRONI_BROKER_CONFIG");
+    check("cordon a/b", 2, "", "a cell's guid must be 1 to 64 characters");
+    check("cordon c1 --broker 127.0.0.1:3000", 2, "", "--broker must be like http://user:password@host:3000");
+    check(&format!("cordon c1 {nobody}"), 1, "", "patroni-broker: http://127.0.0.1:1: ");
+    check(&format!("uncordon c1 {nobody} --cacert nowhere.pem"), 1, "", "nowhere.pem cannot be read");
+    check(&format!("uncordon c1 {nobody} --cacert Cargo.toml"), 1, "", "--cacert: TLS: the CA file holds no");
+    check("uncordon c1 --output xml", 2, "", "must be table or json");
+    check("drain c1 --at-once x", 2, "", "Error parsing option '--at-once'");
+    check(&format!("drain c1 {nobody}"), 1, "", "http://127.0.0.1:1: ");
+    check(&format!("demote c1 {nobody}"), 1, "", "http://127.0.0.1:1: ");
+    check(&format!("update b1 {nobody}"), 2, "", "name what is to change: --plan, --node-count, --cells or");
+    check(&format!("update b1 --cells a,,b {nobody}"), 2, "", "a cell's guid must be");
+    check(&format!("update b1 --plan p/1 {nobody}"), 2, "", "a plan id must be");
+    check(&format!("update b1 --node-count 3 {nobody}"), 1, "", "http://127.0.0.1:1: ");
+    check(&format!("delete b/1 {nobody}"), 2, "", "an instance id must be");
+    check(&format!("delete b1 {nobody}"), 1, "", "http://127.0.0.1:1: ");
+    let output = program().args(["cordon", "c1"]).env("BROKER_URI", "u:hush@h").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.starts_with("BROKER_URI must be like http://") && !said.contains("hush"), "{said}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("broker.toml");
+    let example = std::fs::read_to_string("config/dream.example.toml").unwrap();
+    let with = |from: &str, to: &str| std::fs::write(&config, example.replacen(from, to, 1)).unwrap();
+    with("127.0.0.1:3000", "127.0.0.1:0");
+    check(
+        &format!("--config {} cordon c1", config.display()),
+        1,
+        "",
+        "the system chooses the port; give --broker",
+    );
+    with("127.0.0.1:3000", "127.0.0.1:1");
+    check(&format!("--config {} cordon c1", config.display()), 1, "", "http://127.0.0.1:1: ");
 }
 
 /// With `RUST_LOG=trace` the HTTP client logged the bytes of every request: the store's password, and records.

@@ -34,6 +34,29 @@ impl Body {
         }
     }
 
+    /// Reads a body that may be left out.
+    ///
+    /// # Errors
+    /// As [`Body::parse`].
+    pub(super) fn parse_or_empty(raw: &[u8]) -> Result<Self, Refusal> {
+        if raw.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self { path: String::new(), fields: Map::new() });
+        }
+        Self::parse(raw)
+    }
+
+    /// Refuses fields by other names: where one that is misspelled would change what is done.
+    pub(super) fn has_only(&self, known: &[&str]) -> Result<(), Refusal> {
+        match self.fields.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(Refusal::bad(format!(
+                "{}{name} is no field of this; {} are",
+                self.path,
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The field; JSON's `null` is as good as none.
     fn value(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
@@ -102,6 +125,13 @@ impl Body {
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(self.wrong(name, "true or false")),
         }
+    }
+
+    /// A number within these bounds, if it is there.
+    pub(super) fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let number = value.as_u64().filter(|number| (least..=most).contains(number));
+        number.map(Some).ok_or_else(|| self.wrong(name, &format!("a whole number from {least} to {most}")))
     }
 
     /// The version of `maintenance_info`, if that is there; all else in it is ignored (OSB 2.17, "Maintenance Info

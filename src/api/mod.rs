@@ -199,14 +199,14 @@ impl Api {
         if route.is_osb() {
             version::check(head.header("x-broker-api-version"), self.require_api_version)?;
         }
-        Call::new(route, segments, head, caller)
+        Call::new(route, segments, role, head, caller)
     }
 
     fn is_open(&self, route: &Route) -> bool {
         match route.audience {
             Audience::Anybody => true,
             Audience::Gauges => self.open_metrics,
-            Audience::Users | Audience::Orderers | Audience::Lookers => false,
+            Audience::Users | Audience::Orderers | Audience::Admins | Audience::Lookers => false,
         }
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::broker::{
-    Accepted, BindRequest, Binding, Bound, Broker, BrokerError, CellView, DeprovisionRequest, FetchRequest,
-    Fetched, InstanceView, LastOperation, Outcome, PollRequest, ProvisionRequest, UnbindRequest, Unbound,
-    UpdateRequest,
+    Accepted, BindRequest, Binding, Bound, Broker, BrokerError, CellStanding, CellView, Demotion,
+    DeprovisionRequest, DrainRequest, Drained, FetchRequest, Fetched, InstanceView, LastOperation, Outcome,
+    PollRequest, ProvisionRequest, UnbindRequest, Unbound, UpdateRequest,
 };
-use crate::model::{BindingId, InstanceId, OperationId};
+use crate::model::{BindingId, CellGuid, InstanceId, OperationId};
 
 /// Whoever takes orders: the [`Broker`], or a stand-in for it in tests of what is said over HTTP. The contracts are
 /// those of the broker's methods of the same names.
@@ -95,6 +95,36 @@ pub trait Orders: Send + Sync {
     /// As there.
     fn cells(&self) -> Result<Vec<CellView>, BrokerError>;
 
+    /// See [`Broker::cell`].
+    ///
+    /// # Errors
+    /// As there.
+    fn cell(&self, cell: &CellGuid) -> Result<CellView, BrokerError>;
+
+    /// See [`Broker::cordon`].
+    ///
+    /// # Errors
+    /// As there.
+    fn cordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError>;
+
+    /// See [`Broker::uncordon`].
+    ///
+    /// # Errors
+    /// As there.
+    fn uncordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError>;
+
+    /// See [`Broker::drain`].
+    ///
+    /// # Errors
+    /// As there.
+    fn drain(&self, request: &DrainRequest) -> Result<Drained, BrokerError>;
+
+    /// See [`Broker::demote`].
+    ///
+    /// # Errors
+    /// As there.
+    fn demote(&self, cell: &CellGuid) -> Result<Vec<Demotion>, BrokerError>;
+
     /// See [`Broker::metrics`].
     fn metrics(&self) -> String;
 
@@ -163,6 +193,26 @@ impl Orders for Broker {
 
     fn cells(&self) -> Result<Vec<CellView>, BrokerError> {
         self.cells()
+    }
+
+    fn cell(&self, cell: &CellGuid) -> Result<CellView, BrokerError> {
+        self.cell(cell)
+    }
+
+    fn cordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.cordon(cell)
+    }
+
+    fn uncordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.uncordon(cell)
+    }
+
+    fn drain(&self, request: &DrainRequest) -> Result<Drained, BrokerError> {
+        self.drain(request)
+    }
+
+    fn demote(&self, cell: &CellGuid) -> Result<Vec<Demotion>, BrokerError> {
+        self.demote(cell)
     }
 
     fn metrics(&self) -> String {

@@ -89,6 +89,15 @@ impl Refusal {
         Self::new(403, "Forbidden", format!("the role {} may not ask for this", role.as_str()))
     }
 
+    /// Who orders may not ask for what shows him cells.
+    pub(super) fn rehearsal(role: Role) -> Self {
+        let description = format!(
+            "\"dry-run\" among the parameters is for admins, since what it tells names cells; the role {} may leave it out",
+            role.as_str()
+        );
+        Self::new(403, "Forbidden", description)
+    }
+
     /// Whose address has guessed too often.
     pub(super) fn too_many_failures(wait: Duration) -> Self {
         let description = "too many wrong passwords came from this address; try again later";
@@ -140,6 +149,7 @@ impl From<BrokerError> for Refusal {
             BrokerError::InvalidParameters { .. } => (400, "InvalidParameters"),
             BrokerError::NotBindable => (400, "NotBindable"),
             BrokerError::NotRotatable { .. } => (400, "NotRotatable"),
+            BrokerError::UnknownCell(_) => (404, "CellNotFound"),
             BrokerError::InstanceUnknown => (404, "InstanceNotFound"),
             BrokerError::BindingUnknown => (404, "BindingNotFound"),
             BrokerError::InstanceExists => (409, "InstanceExists"),
@@ -149,6 +159,7 @@ impl From<BrokerError> for Refusal {
             // Somebody else's change, again and again, is an operation under way as far as the sender goes.
             BrokerError::Concurrency | BrokerError::Store(StoreError::Conflict) => (422, "ConcurrencyError"),
             BrokerError::InstanceFailed { .. } => (422, "InstanceFailed"),
+            BrokerError::DrainRefused { .. } => (422, "DrainRefused"),
             BrokerError::AsyncRequired => (422, "AsyncRequired"),
             BrokerError::RequiresApp => (422, "RequiresApp"),
             BrokerError::MaintenanceInfoConflict { .. } => (422, "MaintenanceInfoConflict"),

@@ -3,13 +3,13 @@
 use super::Api;
 use super::caller::Caller;
 use super::endpoints::{
-    admin, bind, catalog, deprovision, fetch, fetch_binding, health, last_operation, metrics, provision,
-    unbind, update,
+    admin, bind, catalog, cells, deprovision, fetch, fetch_binding, health, last_operation, metrics,
+    provision, unbind, update,
 };
 use super::message::{Answer, Head};
 use super::query;
 use super::refusal::Refusal;
-use crate::model::{BindingId, InstanceId, PlanId, Role, ServiceId};
+use crate::model::{BindingId, CellGuid, InstanceId, InvalidId, PlanId, Role, ServiceId};
 
 type Handler = fn(&Api, &Call, &[u8]) -> Result<Answer, Refusal>;
 
@@ -42,6 +42,8 @@ pub(super) enum Audience {
     Users,
     /// Platforms and admins: what they get has secrets in it, and what they order costs something.
     Orderers,
+    /// Admins: what changes where instances are, whoever ordered them.
+    Admins,
     /// Admins and viewers: how things stand, without secrets.
     Lookers,
     /// The same, or anybody where the configuration says so.
@@ -54,6 +56,7 @@ impl Audience {
         match self {
             Self::Anybody | Self::Users => true,
             Self::Orderers => matches!(role, Role::Platform | Role::Admin),
+            Self::Admins => role == Role::Admin,
             Self::Lookers | Self::Gauges => matches!(role, Role::Admin | Role::Viewer),
         }
     }
@@ -62,13 +65,19 @@ impl Audience {
 const INSTANCE: &str = "/v2/service_instances/:instance_id";
 const BINDING: &str = "/v2/service_instances/:instance_id/service_bindings/:binding_id";
 
-static ROUTES: [Route; 16] = [
+static ROUTES: [Route; 22] = [
     route("GET", "/livez", Audience::Anybody, health::live).of_memory(),
     route("GET", "/readyz", Audience::Anybody, health::ready),
     route("GET", "/metrics", Audience::Gauges, metrics::get),
     route("GET", "/admin/service_instances", Audience::Lookers, admin::instances),
     route("GET", "/admin/service_instances/:instance_id", Audience::Lookers, admin::instance),
-    route("GET", "/admin/cells", Audience::Lookers, admin::cells),
+    route("DELETE", "/admin/service_instances/:instance_id", Audience::Admins, deprovision::by_admin),
+    route("GET", "/admin/cells", Audience::Lookers, cells::list),
+    route("GET", "/admin/cells/:cell", Audience::Lookers, cells::get),
+    route("POST", "/admin/cells/:cell/cordon", Audience::Admins, cells::cordon),
+    route("POST", "/admin/cells/:cell/uncordon", Audience::Admins, cells::uncordon),
+    route("POST", "/admin/cells/:cell/drain", Audience::Admins, cells::drain),
+    route("POST", "/admin/cells/:cell/demote", Audience::Admins, cells::demote),
     route("GET", "/v2/catalog", Audience::Users, catalog::get).of_memory(),
     route("GET", INSTANCE, Audience::Orderers, fetch::get).of_store(),
     route("PUT", INSTANCE, Audience::Orderers, provision::put),
@@ -178,6 +187,9 @@ fn fit<'a>(pattern: &str, path: &'a str) -> Option<Segments<'a>> {
 pub(super) struct Call {
     instance: Option<InstanceId>,
     binding: Option<BindingId>,
+    cell: Option<CellGuid>,
+    /// What the sender may do; none where nobody need say who he is.
+    pub(super) role: Option<Role>,
     query: Vec<(String, String)>,
     /// The catalog that the sender has already.
     pub(super) if_none_match: Option<String>,
@@ -190,6 +202,7 @@ impl Call {
     pub(super) fn new(
         route: &Route,
         segments: &[&str],
+        role: Option<Role>,
         head: &Head,
         caller: &Caller,
     ) -> Result<Self, Refusal> {
@@ -198,13 +211,15 @@ impl Call {
         };
         let if_none_match = head.header("if-none-match").map(str::to_owned);
         let caller = caller.clone();
-        let mut call = Self { instance: None, binding: None, query: Vec::new(), if_none_match, caller };
+        let query = Vec::new();
+        let mut call = Self { instance: None, binding: None, cell: None, role, query, if_none_match, caller };
         let names = route.path.split('/').filter(|part| part.starts_with(':'));
         for (name, raw) in names.zip(segments) {
             let text = decode(raw)?;
-            let wrong = |error: crate::model::InvalidId| Refusal::bad(error.to_string());
+            let wrong = |error: InvalidId| Refusal::bad(error.to_string());
             match name {
                 ":instance_id" => call.instance = Some(InstanceId::parse(&text).map_err(wrong)?),
+                ":cell" => call.cell = Some(CellGuid::parse(&text).map_err(wrong)?),
                 _ => call.binding = Some(BindingId::parse(&text).map_err(wrong)?),
             }
         }
@@ -223,6 +238,11 @@ impl Call {
         self.binding.clone().expect("the routes that ask for it have :binding_id in their path")
     }
 
+    /// The cell that the path names.
+    pub(super) fn cell(&self) -> CellGuid {
+        self.cell.clone().expect("the routes that ask for it have :cell in their path")
+    }
+
     /// The query's first value of that name. What is there must say something: "If present, MUST be a non-empty
     /// string", as the specification has it of every one.
     pub(super) fn query(&self, name: &str) -> Result<Option<&str>, Refusal> {
@@ -236,7 +256,7 @@ impl Call {
 
     /// What the sender believes the instance to be, as far as the query says.
     pub(super) fn believed(&self) -> Result<(Option<ServiceId>, Option<PlanId>), Refusal> {
-        let wrong = |name: &str, error: crate::model::InvalidId| Refusal::bad(format!("{name}: {error}"));
+        let wrong = |name: &str, error: InvalidId| Refusal::bad(format!("{name}: {error}"));
         let service = self.query("service_id")?.map(ServiceId::parse).transpose();
         let plan = self.query("plan_id")?.map(PlanId::parse).transpose();
         Ok((
@@ -247,10 +267,15 @@ impl Call {
 
     /// Whether the sender polls, as far as the query says (OSB 2.17, "Asynchronous Operations").
     pub(super) fn accepts_incomplete(&self) -> Result<bool, Refusal> {
-        match self.query("accepts_incomplete")? {
+        self.flag("accepts_incomplete")
+    }
+
+    /// Whether the query says `true` of this.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.query(name)? {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(Refusal::bad("accepts_incomplete must be true or false")),
+            Some(_) => Err(Refusal::bad(format!("{name} must be true or false"))),
         }
     }
 }

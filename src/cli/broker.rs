@@ -13,14 +13,16 @@ use super::Failure;
 use super::logging;
 use super::open_files;
 use super::reload::{Change, Part, Reload};
+use super::reload_cells::CellsPart;
 use super::signals::{Signalled, Wanted};
 use super::wiring::{OpenStore, api_users, limits, open_store};
 use crate::api::{self, Api};
 use crate::broker::{Broker, Pace, Parts, RandomMint, Settings};
-use crate::cells::{self, Cells};
+use crate::cells::{Cells, Connector};
 use crate::config::{self, Config, LogConfig, StorageConfig};
 use crate::metrics::{Metered, Metrics};
 use crate::model::{StoreUser, User};
+use crate::patroni::HttpMembers;
 use crate::registrar::Registrar;
 use crate::router::{Router, RouterSettings};
 use crate::services::Drivers;
@@ -44,8 +46,10 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
     let metrics = Arc::new(Metrics::new());
     let OpenStore { store, access, server: served } = open_store(&config.storage)?;
     let store: Arc<dyn Store> = Arc::new(Metered::new(store, config.storage.engine(), Arc::clone(&metrics)));
-    let cells = cells::connect_all(&config.cells)?;
-    let _registrar = config.registrar.enabled.then(|| Registrar::start(&store, &cells)).transpose()?;
+    let connector = Connector::start()?;
+    let cells = connector.connect_all(&config.cells);
+    let registrar = config.registrar.enabled.then(|| Registrar::start(&store, &cells)).transpose()?;
+    let registrar = registrar.map(Arc::new);
     let _router = start_router(&config, &store)?;
     let broker = Arc::new(start_broker(&config, &store, &cells, access, &metrics)?);
     let settings = settings(&config);
@@ -59,7 +63,9 @@ pub(super) fn run(_arguments: Arguments, config: Option<PathBuf>) -> Result<(), 
     };
     let server = Arc::new(api::Server::start_on(listener, api, options).map_err(failed)?);
     info!("listening on {}, with {} cells", server.address(), cells.len());
-    let reload = Reload::new(&file, parts(&server, served.as_ref(), &config));
+    let mut parts = parts(&server, served.as_ref(), &config);
+    parts.push(Box::new(CellsPart::new(&config, &broker, &cells, connector, registrar.as_ref())));
+    let reload = Reload::new(&file, parts);
     let signal = loop {
         match signals.wait() {
             Wanted::Reload => reload.perform(),
@@ -250,7 +256,7 @@ fn start_broker(
         store: Arc::clone(store),
         cells: cells.clone(),
         catalog: config.catalog.clone(),
-        drivers: Drivers::new(Arc::clone(store), access),
+        drivers: Drivers::new(Arc::clone(store), access, Arc::new(HttpMembers)),
         clock: Arc::new(SystemClock),
         mint: Arc::new(RandomMint),
         metrics: Arc::clone(metrics),

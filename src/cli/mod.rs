@@ -2,17 +2,27 @@
 //! and complaints to stderr; the exit code is 0 for success, 1 for failure, 2 for wrong usage.
 
 mod broker;
+mod broker_client;
+mod broker_uri;
 mod check_config;
+mod cordon;
+mod delete;
+mod demote;
+mod drain;
 mod guests;
 mod hash_password;
 mod kv;
+mod last_operation;
 mod logging;
 mod open_files;
 mod output;
 mod reload;
+mod reload_cells;
 mod service_status;
 mod show_cells;
 mod signals;
+mod uncordon;
+mod update;
 mod wiring;
 
 use std::ffi::OsString;
@@ -22,6 +32,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 use crate::config::{self, Loaded};
+use crate::model::InvalidId;
 
 /// Highly available PostgreSQL as a service on a handful of Docker hosts.
 #[derive(FromArgs)]
@@ -39,13 +50,18 @@ struct Arguments {
 
 #[derive(FromArgs)]
 #[argh(subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them, and argh knows no boxes")]
 enum Command {
     Broker(broker::Arguments),
     CheckConfig(check_config::Arguments),
     HashPassword(hash_password::Arguments),
     ShowCells(show_cells::Arguments),
     ServiceStatus(service_status::Arguments),
+    Cordon(cordon::Arguments),
+    Uncordon(uncordon::Arguments),
+    Drain(drain::Arguments),
+    Demote(demote::Arguments),
+    Update(update::Arguments),
+    Delete(delete::Arguments),
     Kv(kv::Arguments),
 }
 
@@ -130,8 +146,19 @@ fn perform(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::HashPassword(arguments) => hash_password::run(&arguments),
         Command::ShowCells(arguments) => show_cells::run(&arguments, config),
         Command::ServiceStatus(arguments) => service_status::run(&arguments, config),
+        Command::Cordon(arguments) => cordon::run(&arguments, config),
+        Command::Uncordon(arguments) => uncordon::run(&arguments, config),
+        Command::Drain(arguments) => drain::run(&arguments, config),
+        Command::Demote(arguments) => demote::run(&arguments, config),
+        Command::Update(arguments) => update::run(&arguments, config),
+        Command::Delete(arguments) => delete::run(&arguments, config),
         Command::Kv(arguments) => kv::run(arguments, config),
     }
+}
+
+/// An id of the command line.
+fn parsed<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {
+    id.map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// The configuration, its warnings logged.
@@ -201,6 +228,18 @@ mod tests {
         check("kv backup", "usage");
         check("kv restore file --path data --replace", "run");
         check("kv restore file", "usage");
+        check("cordon c1", "run");
+        check("cordon", "usage");
+        check("uncordon c1 --broker http://u:p@h:3000 --cacert ca.pem --output json", "run");
+        check("drain c1 --at-once 3 --timeout 60", "run");
+        check("drain c1 --at-once many", "usage");
+        check("drain c1 --dry-run", "run");
+        check("demote c1", "run");
+        check("update b1 --plan p2 --node-count 3 --cells a,b --upgrade --dry-run", "run");
+        check("update b1 --node-count -1", "usage");
+        check("update", "usage");
+        check("delete b1 --force", "run");
+        check("delete", "usage");
         check("--help", "Usage: patroni-broker [--config <file>] [--version] [<command>] [<args>]");
         check("--version", concat!("patroni-broker ", env!("CARGO_PKG_VERSION")));
         check("", "usage");

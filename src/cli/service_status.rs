@@ -172,6 +172,9 @@ mod tests {
             state: "running".to_owned(),
             conn_url: String::new(),
             api_url: String::new(),
+            timeline: None,
+            position: None,
+            replication_state: None,
         };
         let shown = show(&record, &[leader], &Catalog::default());
         let text = as_table(&[shown]);

@@ -30,17 +30,7 @@ pub fn catalog() -> Catalog {
         maintenance: None,
         schemas: Schemas::default(),
         maximum_polling_duration_s: 900,
-        settings: PlanSettings::Patroni(PatroniPlan {
-            image: "x".to_owned(),
-            node_count: 2,
-            synchronous: false,
-            database: "postgres".to_owned(),
-            ttl_s: 20,
-            loop_wait_s: 3,
-            retry_timeout_s: 8,
-            memory_bytes: None,
-            shm_bytes: 64 << 20,
-        }),
+        settings: PlanSettings::Patroni(PatroniPlan::of("x")),
     };
     let service = Service {
         id: ServiceId::parse("s1").unwrap(),

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use patroni_broker::api::Orders;
 use patroni_broker::broker::{
-    Accepted, BindRequest, Binding, Bound, BrokerError, CellView, DeprovisionRequest, Endpoint, FetchRequest,
-    Fetched, InstanceView, LastOperation, NodeView, OperationView, Outcome, PollRequest, ProvisionRequest,
-    UnbindRequest, Unbound, UpdateRequest,
+    Accepted, BindRequest, Binding, Bound, BrokerError, CellStanding, CellView, Demotion, DeprovisionRequest,
+    DrainRequest, DrainView, Drained, Endpoint, FetchRequest, Fetched, InstanceView, LastOperation, NodeView,
+    OperationView, Outcome, PollRequest, ProvisionRequest, RehearsedMove, UnbindRequest, Unbound,
+    UpdateRequest,
 };
-use patroni_broker::model::{BindingId, InstanceId, OperationId, PlanId, ServiceId};
+use patroni_broker::model::{BindingId, CellGuid, InstanceId, NodeId, OperationId, PlanId, ServiceId};
 use serde_json::{Map, Value, json};
 
 type Then = Box<dyn FnOnce(Outcome) + Send>;
@@ -246,6 +247,9 @@ impl Orders for Desk {
         let next = self.hear(&request)?;
         let mut state = self.state.lock().unwrap();
         let found = state.instances.get_mut(request.instance.as_str()).ok_or(BrokerError::InstanceUnknown)?;
+        if request.rehearse {
+            return Ok(Accepted::Rehearsed { steps: vec!["add node new-1 on cell c2".to_owned()] });
+        }
         if request.plan.is_none() && request.parameters.is_none() {
             return Ok(Accepted::Already);
         }
@@ -319,14 +323,62 @@ impl Orders for Desk {
 
     fn cells(&self) -> Result<Vec<CellView>, BrokerError> {
         self.hear(&"cells")?;
-        Ok(vec![CellView {
-            guid: "c1".to_owned(),
-            availability_zone: "z1".to_owned(),
-            host: "10.0.0.7".to_owned(),
-            up: false,
-            reason: Some("it does not answer".to_owned()),
-            nodes: 3,
-        }])
+        Ok(vec![cell_view()])
+    }
+
+    fn cell(&self, cell: &CellGuid) -> Result<CellView, BrokerError> {
+        self.hear(&("cell", cell))?;
+        known(cell)?;
+        let standing = draining();
+        Ok(CellView { up: true, reason: None, standing, ..cell_view() })
+    }
+
+    fn cordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.hear(&("cordon", cell))?;
+        known(cell)?;
+        Ok(CellStanding { drain: None, ..draining() })
+    }
+
+    fn uncordon(&self, cell: &CellGuid) -> Result<CellStanding, BrokerError> {
+        self.hear(&("uncordon", cell))?;
+        known(cell)?;
+        Ok(cell_view().standing)
+    }
+
+    fn drain(&self, request: &DrainRequest) -> Result<Drained, BrokerError> {
+        let next = self.hear(request)?;
+        known(&request.cell)?;
+        let move_of = |instance: &str, steps: Option<Vec<String>>, stuck: Option<&str>| RehearsedMove {
+            instance_id: InstanceId::parse(instance).expect("an id"),
+            steps,
+            stuck: stuck.map(str::to_owned),
+        };
+        Ok(match next {
+            _ if request.dry_run => Drained::Rehearsed {
+                moves: vec![
+                    move_of("b1", Some(vec!["add node new-1 on cell c2".to_owned()]), None),
+                    move_of("b2", None, Some("it is pinned")),
+                ],
+                left_off: 1,
+            },
+            Next::Soon => {
+                Drained::Begun(CellStanding { nodes: 0, safe_to_reboot: true, owed: Some(0), ..draining() })
+            }
+            _ => Drained::Begun(draining()),
+        })
+    }
+
+    fn demote(&self, cell: &CellGuid) -> Result<Vec<Demotion>, BrokerError> {
+        self.hear(&("demote", cell))?;
+        known(cell)?;
+        let node = |raw: &str| NodeId::parse(raw).ok();
+        let demotion = |instance: &str, to: Option<NodeId>, kept: Option<&str>| Demotion {
+            instance_id: InstanceId::parse(instance).expect("an id"),
+            from: node("n1"),
+            to,
+            kept: kept.map(str::to_owned),
+        };
+        Ok(vec![demotion("b1", node("n2"), None), demotion("b2", None, Some("it is the only node"))])
     }
 
     fn metrics(&self) -> String {
@@ -336,6 +388,41 @@ impl Orders for Desk {
     fn when_done(&self, instance: &InstanceId, _: &OperationId, patience: Duration, then: Then) {
         self.state.lock().unwrap().parked.push((instance.to_string(), patience, then));
         self.changed.notify_all();
+    }
+}
+
+/// The only one that there is is `c1`.
+fn known(cell: &CellGuid) -> Result<(), BrokerError> {
+    if cell.as_str() == "c1" { Ok(()) } else { Err(BrokerError::UnknownCell(cell.clone())) }
+}
+
+fn cell_view() -> CellView {
+    CellView {
+        guid: "c1".to_owned(),
+        availability_zone: "z1".to_owned(),
+        host: "10.0.0.7".to_owned(),
+        up: false,
+        reason: Some("it does not answer".to_owned()),
+        standing: CellStanding { nodes: 3, ..CellStanding::default() },
+    }
+}
+
+fn draining() -> CellStanding {
+    let id = |raw: &str| InstanceId::parse(raw).expect("an id");
+    CellStanding {
+        nodes: 3,
+        cordoned: true,
+        cordoned_since_ms: Some(1_577_836_799_000),
+        drain: Some(DrainView {
+            at_once: 2,
+            left: 2,
+            moving: vec![id("b1")],
+            waiting: vec![id("b3")],
+            stuck: BTreeMap::from([(id("b2"), "it is pinned".to_owned())]),
+            ended: false,
+        }),
+        owed: Some(1),
+        safe_to_reboot: false,
     }
 }
 

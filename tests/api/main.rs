@@ -4,6 +4,7 @@
 
 mod bench;
 mod catalog;
+mod cells;
 mod client;
 mod desk;
 mod door;

@@ -48,7 +48,7 @@ fn how_things_stand() {
         "GET /admin/cells/",
         concat!(
             r#"{"cells":[{"guid":"c1","availability_zone":"z1","host":"10.0.0.7","up":false,"#,
-            r#""reason":"it does not answer","nodes":3}]}"#
+            r#""reason":"it does not answer","nodes":3,"cordoned":false,"safe_to_reboot":false}]}"#
         ),
     );
     let answer = ask(&bench, "viewer", "GET /admin/service_instances/b2");

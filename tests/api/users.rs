@@ -123,6 +123,12 @@ fn roles() {
         check(&format!("POST {path}"), 405, 405, 405);
         check(&format!("OPTIONS {path}"), 200, 200, 200);
     }
+    check("GET /admin/cells/c1", 403, 0, 0);
+    for what in ["cordon", "uncordon", "drain", "demote"] {
+        check(&format!("POST /admin/cells/c1/{what}"), 403, 0, 403);
+        check(&format!("GET /admin/cells/c1/{what}"), 405, 405, 405);
+    }
+    check("DELETE /admin/service_instances/b1?force=true", 403, 0, 403);
     check("GET /admin", 404, 404, 404);
     check("GET /admin/../v2/catalog", 404, 404, 404);
     check("GET /v2/service_instances", 404, 404, 404);

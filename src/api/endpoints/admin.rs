@@ -1,4 +1,4 @@
-//! `GET /admin/…`: how things stand, for operators. What is shown has no secret in it: see [`InstanceView`].
+//! `GET /admin/service_instances…`: how things stand, for operators. What is shown has no secret in it: see [`InstanceView`].
 
 use serde::Serialize;
 
@@ -7,17 +7,12 @@ use crate::api::Api;
 use crate::api::message::{self, Answer};
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
-use crate::broker::{CellView, InstanceView};
+use crate::broker::InstanceView;
 
 /// An object, so that more can be told beside the list one day.
 #[derive(Serialize)]
 struct Instances {
     service_instances: Vec<InstanceView>,
-}
-
-#[derive(Serialize)]
-struct Cells {
-    cells: Vec<CellView>,
 }
 
 /// `GET /admin/service_instances`.
@@ -29,9 +24,4 @@ pub(in crate::api) fn instances(api: &Api, _: &Call, _: &[u8]) -> Result<Answer,
 pub(in crate::api) fn instance(api: &Api, call: &Call, _: &[u8]) -> Result<Answer, Refusal> {
     let view = api.orders.instance(&call.instance()).map_err(unknown_if_gone)?;
     Ok(Answer::Now(message::json(200, &view)))
-}
-
-/// `GET /admin/cells`.
-pub(in crate::api) fn cells(api: &Api, _: &Call, _: &[u8]) -> Result<Answer, Refusal> {
-    Ok(Answer::Now(message::json(200, &Cells { cells: api.orders.cells()? })))
 }

@@ -3,6 +3,7 @@
 pub(super) mod admin;
 pub(super) mod bind;
 pub(super) mod catalog;
+pub(super) mod cells;
 pub(super) mod deprovision;
 pub(super) mod fetch;
 pub(super) mod fetch_binding;
@@ -41,6 +42,9 @@ fn order(
     let seat: Option<Seat> =
         if accepts_incomplete { None } else { Some(api.seats.take().ok_or(BrokerError::Busy)?) };
     let (operation, soon) = match place()? {
+        Accepted::Rehearsed { steps } => {
+            return Ok(Answer::Now(message::json(200, &json!({"dry_run": true, "steps": steps}))));
+        }
         Accepted::Already => return Ok(Answer::Now(message::empty(200))),
         Accepted::Running { operation, soon } => (operation, soon),
     };

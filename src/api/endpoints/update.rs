@@ -1,5 +1,7 @@
 //! `PATCH /v2/service_instances/:instance_id` (OSB 2.17, "Updating a Service Instance"). What is not sent stays as it
-//! is.
+//! is. `"dry-run": true` among an admin's parameters makes it a rehearsal; it is none of the instance's.
+
+use serde_json::{Map, Value};
 
 use super::{order, unknown_if_gone};
 use crate::api::Api;
@@ -8,7 +10,10 @@ use crate::api::message::Answer;
 use crate::api::refusal::Refusal;
 use crate::api::routes::Call;
 use crate::broker::{PreviousValues, UpdateRequest};
-use crate::model::{PlanId, ServiceId};
+use crate::model::{PlanId, Role, ServiceId};
+
+/// What makes an update a rehearsal, among its parameters, since platforms' command lines send nothing else.
+const REHEARSAL: &str = "dry-run";
 
 pub(in crate::api) fn patch(api: &Api, call: &Call, body: &[u8]) -> Result<Answer, Refusal> {
     let accepts_incomplete = call.accepts_incomplete()?;
@@ -22,15 +27,33 @@ pub(in crate::api) fn patch(api: &Api, call: &Call, body: &[u8]) -> Result<Answe
         },
         None => PreviousValues::default(),
     };
+    let mut parameters = body.object("parameters")?;
+    let rehearse = take_rehearsal(call, &mut parameters)?;
     let request = UpdateRequest {
+        rehearse,
         instance: call.instance(),
         service: body.required_id("service_id", ServiceId::parse)?,
         plan: body.id("plan_id", PlanId::parse)?,
-        parameters: body.object("parameters")?,
+        parameters,
         context: body.object("context")?,
         maintenance_version: body.maintenance_version()?,
         previous,
         accepts_incomplete,
     };
     order(api, call, accepts_incomplete, 200, || api.orders.update(request).map_err(unknown_if_gone))
+}
+
+/// Takes the wish for a rehearsal out, before anybody looks at parameters. Without it there may be none left, as if none
+/// had been sent.
+fn take_rehearsal(call: &Call, parameters: &mut Option<Map<String, Value>>) -> Result<bool, Refusal> {
+    let Some(wish) = parameters.as_mut().and_then(|parameters| parameters.remove(REHEARSAL)) else {
+        return Ok(false);
+    };
+    if let Some(role) = call.role.filter(|role| *role != Role::Admin) {
+        return Err(Refusal::rehearsal(role));
+    }
+    if parameters.as_ref().is_some_and(Map::is_empty) {
+        *parameters = None;
+    }
+    wish.as_bool().ok_or_else(|| Refusal::bad(format!("parameters.{REHEARSAL} must be true or false")))
 }
