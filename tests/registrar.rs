@@ -67,12 +67,12 @@ impl Site {
 
     fn start(&mut self) {
         let store: Arc<dyn Store> = self.store.clone();
-        let cells: Cells = self
-            .cells
-            .iter()
-            .map(|cell| (cell.site().guid.clone(), Arc::clone(cell) as Arc<dyn Cell>))
-            .collect();
-        self.registrar = Some(Registrar::start(&store, &cells).unwrap());
+        self.registrar = Some(Registrar::start(&store, &known(&self.cells)).unwrap());
+    }
+
+    /// Lets these be the cells from now on.
+    fn follow(&self, cells: &[Arc<FakeCell>]) {
+        self.registrar.as_ref().unwrap().follow(&known(cells)).unwrap();
     }
 
     fn run(&self, cell: usize, name: &str, image: &str, ports: &[(u16, u16)]) {
@@ -111,6 +111,10 @@ impl Site {
     }
 }
 
+fn known(cells: &[Arc<FakeCell>]) -> Cells {
+    cells.iter().map(|cell| (cell.site().guid.clone(), Arc::clone(cell) as Arc<dyn Cell>)).collect()
+}
+
 fn cell_site(guid: &str) -> CellSite {
     CellSite {
         guid: CellGuid::parse(guid).unwrap(),
@@ -139,6 +143,7 @@ fn spec(name: &str, image: &str, ports: &[(u16, u16)]) -> ContainerSpec {
 const A: &str = "/postgresql-patroni/10.0.0.1:a:5432=10.0.0.1:20000";
 const A_API: &str = "/postgresql-patroni/10.0.0.1:a:8008=10.0.0.1:20001";
 const B: &str = "/postgresql-patroni/10.0.0.1:b:5432=10.0.0.1:20002";
+const C: &str = "/postgresql-patroni/10.0.0.1:c:5432=10.0.0.1:20004";
 
 #[test]
 fn entries_follow_containers() {
@@ -154,6 +159,42 @@ fn entries_follow_containers() {
     site.engine.crash(&ContainerName::found("b"), 1);
     site.await_entries(&[A, A_API]);
     site.cells[0].remove(&ContainerName::found("a")).unwrap();
+    site.await_entries(&[]);
+}
+
+/// Cells come, go and are reached otherwise while it runs.
+#[test]
+fn it_follows_the_cells_that_there_are() {
+    let site = Site::new();
+    let [first, second] = &site.cells[..] else { panic!("two cells") };
+    site.follow(std::slice::from_ref(first));
+    site.run(1, "b", IMAGE, &[(5432, 20002)]);
+    site.run(0, "a", IMAGE, &[(5432, 20000)]);
+    site.await_entries(&[A]);
+    site.follow(&site.cells);
+    site.await_entries(&[A, B]);
+
+    // The same cell by another connection: the old one may be cut off, and nobody is to look through it any more.
+    let again = FakeCell::new(second.site().clone(), Arc::clone(&site.engine));
+    site.follow(&[Arc::clone(first), Arc::clone(&again)]);
+    second.set_away(true);
+    let c = spec("c", IMAGE, &[(5432, 20004)]);
+    again.create(&c).unwrap();
+    again.start(&c.name).unwrap();
+    site.await_entries(&[A, B, C]);
+    again.stop(&ContainerName::found("b"), Duration::ZERO).unwrap();
+    site.await_entries(&[A, C]);
+
+    // What was announced of one that is gone stays until nobody has spoken for it for as long as its TTL.
+    site.follow(&[again]);
+    let revision = site.revision("/postgresql-patroni/10.0.0.1:a:5432");
+    first.stop(&ContainerName::found("a"), Duration::ZERO).unwrap();
+    site.engine.lose(&c.name);
+    site.await_entries(&[A]);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(site.entries(), [A]);
+    assert_eq!(site.revision("/postgresql-patroni/10.0.0.1:a:5432"), revision);
+    site.clock.advance(Duration::from_secs(31));
     site.await_entries(&[]);
 }
 

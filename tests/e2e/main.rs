@@ -2,6 +2,7 @@
 //!
 //! `scripts/test` brings what these need. A scenario whose live dependency is missing shows as ignored.
 
+mod broker;
 mod cluster;
 mod crash;
 mod engines;
@@ -9,6 +10,8 @@ mod engines;
 #[expect(dead_code, reason = "here the broker makes the passwords")]
 mod hoard;
 mod isolation;
+mod lab;
+mod life;
 mod older;
 mod outage;
 mod refusals;
@@ -18,6 +21,7 @@ mod seeds;
 mod shell;
 mod site;
 mod sql;
+mod writer;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use test_servers::{consul_is_installed, etcd_is_installed};
@@ -48,7 +52,39 @@ fn main() {
             .with_ignored_flag(!ready),
     ];
     trials.extend(kills(ready, etcd, consul));
-    libtest_mimic::run(&arguments, trials).exit();
+    trials.extend(lives(ready, etcd));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    lab::down();
+    conclusion.exit();
+}
+
+/// What happens to clusters that run: in the lab, and where one host serves, on that one with the embedded store.
+fn lives(ready: bool, etcd: bool) -> Vec<Trial> {
+    use lab::in_the_lab;
+    use life::{cancels, counts, drains, lost_cells, moves, on_one_host, plans, upgrades};
+    let on_one_host = [
+        Trial::test("one_three_two", || on_one_host(counts::one_three_two)),
+        Trial::test("a_move_of_both_nodes", || on_one_host(moves::both_nodes)),
+        Trial::test("another_plan", || on_one_host(plans::another)),
+    ];
+    let in_the_lab = [
+        Trial::test("one_three_two_in_the_lab", || in_the_lab(|lab| counts::one_three_two(lab))),
+        Trial::test("a_move_of_both_nodes_in_the_lab", || in_the_lab(|lab| moves::both_nodes(lab))),
+        Trial::test("another_plan_in_the_lab", || in_the_lab(|lab| plans::another(lab))),
+        Trial::test("a_rolling_upgrade", || in_the_lab(upgrades::rolling)),
+        Trial::test("a_drain_of_three_clusters", || in_the_lab(drains::of_three_clusters)),
+        Trial::test("cancelled_at_each_step", || in_the_lab(cancels::at_each_step)),
+        Trial::test("a_cell_gone_for_good", || in_the_lab(lost_cells::gone_for_good)),
+        Trial::test("a_move_away_from_a_cut_cell", || in_the_lab(moves::away_from_a_cut_cell)),
+        Trial::test("a_hanging_cell", || in_the_lab(lost_cells::hanging)),
+    ];
+    let in_the_lab = in_the_lab.map(|trial| trial.with_ignored_flag(!ready || !etcd || !may_make_a_lab()));
+    on_one_host.map(|trial| trial.with_ignored_flag(!ready)).into_iter().chain(in_the_lab).collect()
+}
+
+/// A lab is made of namespaces, which takes root.
+fn may_make_a_lab() -> bool {
+    succeeds("test $(id -u) = 0 && unshare --net true")
 }
 
 /// How a store is set up.

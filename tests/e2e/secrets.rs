@@ -5,14 +5,13 @@ use libtest_mimic::Failed;
 use serde_json::Value;
 
 use crate::hoard::Hoard;
-use crate::seeds::record;
 use crate::shell::ensure;
 use crate::site::Site;
 
 /// Looks for every password of the instance's record and of a binding to it.
 pub fn stay_inside(site: &Site, instance: &str, bound: &Value) -> Result<(), Failed> {
     let mut hoard = Hoard::default();
-    let mut kept = keep(&mut hoard, "the record", &record(site, instance)?);
+    let mut kept = keep(&mut hoard, "the record", &site.record(instance)?);
     kept += keep(&mut hoard, "the binding", bound);
     // Administrator, superuser, application, replication, REST API, and once more what is bound.
     ensure(kept >= 6, format!("only {kept} passwords to look for"))?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::engines::Engine;
 use crate::isolation;
 use crate::secrets;
-use crate::shell::{ensure, until};
+use crate::shell::ensure;
 use crate::site::Site;
 use crate::sql::sql;
 
@@ -79,7 +79,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
     let seen = site.poll("b3", Duration::from_secs(240))?;
     let wanted = "master running; replicas running, running, running";
     ensure(seen.last().is_some_and(|(_, text)| text == wanted), format!("ended as {:?}", seen.last()))?;
-    let record = record(site, "b3")?;
+    let record = site.record("b3")?;
     let mut cells: Vec<&str> = record["nodes"]
         .as_array()
         .into_iter()
@@ -99,7 +99,7 @@ fn walk(site: &Site, engine: &Engine) -> Result<(), Failed> {
 fn ensure_ancestors_keys(site: &Site) -> Result<(), Failed> {
     let get = |path: &str| site.kv(&["get", path]);
     let port = get("/routing/allocation/b1")?;
-    let record = record(site, "b1")?;
+    let record = site.record("b1")?;
     ensure(
         record["allocated_port"].as_u64().map(|port| port.to_string()).as_deref() == Some(port.trim()),
         "the allocation is not the record's",
@@ -110,10 +110,6 @@ fn ensure_ancestors_keys(site: &Site) -> Result<(), Failed> {
     ensure(record["nodes"][0]["backend_id"] == cell.trim(), "the index does not name the node's cell")?;
     let listed = site.kv(&["ls", "/postgresql-patroni"])?;
     ensure(listed.contains(&format!(":pb-{node}:5432")), format!("the registrar announces {listed}"))
-}
-
-pub fn record(site: &Site, instance: &str) -> Result<Value, Failed> {
-    Ok(serde_json::from_str(&site.kv(&["get", &format!("/service/{instance}/state")])?)?)
 }
 
 fn delete_everything(site: &Site, engine: &Engine) -> Result<(), Failed> {
@@ -139,12 +135,6 @@ fn delete_everything(site: &Site, engine: &Engine) -> Result<(), Failed> {
 pub fn nothing_left(site: &Site, engine: &Engine) -> Result<(), Failed> {
     let containers = site.containers()?;
     ensure(containers.is_empty(), format!("left: {containers:?}"))?;
-    // On Consul a TTL may take twice its time.
-    until(Duration::from_secs(70), || {
-        let keys = site.kv(&["ls", "/"])?;
-        let fine = |key: &&str| key.starts_with("/broker/routers/") || *key == "/routing/nextport";
-        let left: Vec<&str> = keys.lines().filter(|key| !fine(key)).collect();
-        ensure(left.is_empty(), format!("left: {left:?}"))
-    })?;
+    site.no_key_left()?;
     isolation::no_guest_left(engine)
 }

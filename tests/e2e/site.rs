@@ -1,16 +1,16 @@
 //! A broker process with four cells on one engine, as a newcomer's lab is. Everything it made goes with it.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
-use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::broker::Broker;
 use crate::engines::{Engine, bridge, free_port};
 use crate::shell::{bash, run, until};
 
@@ -20,10 +20,17 @@ static SITES: AtomicU16 = AtomicU16::new(0);
 /// A broker with its configuration.
 pub struct Site {
     pub name: String,
-    /// The seeds' `BROKER_URI`.
-    pub uri: String,
+    broker: Broker,
     directory: TempDir,
-    broker: Option<Child>,
+    process: Option<Child>,
+}
+
+impl Deref for Site {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
 }
 
 impl Site {
@@ -57,18 +64,24 @@ impl Site {
                 first + 24,
             );
         }
+        config += include_str!("../../scripts/lib/lab-services.toml");
         config += SERVICES;
         fs::write(directory.path().join("broker.toml"), config)?;
-        let uri = format!("http://starkandwayne:starkandwayne@127.0.0.1:{listen}");
-        Ok(Self { name, uri, directory, broker: None })
+        let broker = Broker {
+            uri: format!("http://starkandwayne:starkandwayne@127.0.0.1:{listen}"),
+            config: directory.path().join("broker.toml"),
+            log: directory.path().join("broker.log"),
+            docker: |_| "docker".to_owned(),
+        };
+        Ok(Self { name, broker, directory, process: None })
     }
 
     /// Starts the broker's process, and waits until it is ready unless it is to die before that.
     pub fn run(&mut self, environment: &[(&str, &str)]) -> Result<(), Failed> {
-        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let log = File::options().create(true).append(true).open(&self.log)?;
         let child = Command::new(env!("CARGO_BIN_EXE_patroni-broker"))
             .arg("--config")
-            .arg(self.config_file())
+            .arg(&self.config)
             .arg("broker")
             .envs(environment.iter().copied())
             .env("RUST_LOG", "info,patroni_broker=debug")
@@ -76,7 +89,7 @@ impl Site {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
-        self.broker = Some(child);
+        self.process = Some(child);
         let ready = format!("curl -sf {}/readyz", self.uri);
         until(Duration::from_secs(30), || bash(&ready, &[]).map(drop))
             .map_err(|failed| self.explained(failed))
@@ -85,27 +98,6 @@ impl Site {
     /// Where everything is that the broker writes, and its configuration.
     pub fn directory(&self) -> &Path {
         self.directory.path()
-    }
-
-    pub fn config_file(&self) -> PathBuf {
-        self.directory.path().join("broker.toml")
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.directory.path().join("broker.log")
-    }
-
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).unwrap_or_default()
-    }
-
-    /// A failure with the broker's log added.
-    pub fn explained(&self, failed: Failed) -> Failed {
-        let log = self.log();
-        let from = log.len().saturating_sub(6000);
-        let from = (from..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or_default();
-        format!("{}\n--- the broker's log ends:\n{}", failed.message().unwrap_or_default(), &log[from..])
-            .into()
     }
 
     /// A failure with the members' logs added too, each from its end.
@@ -120,7 +112,7 @@ impl Site {
 
     /// Kills the broker as `kill -9` does.
     pub fn kill(&mut self) -> Result<(), Failed> {
-        if let Some(mut broker) = self.broker.take() {
+        if let Some(mut broker) = self.process.take() {
             broker.kill()?;
             broker.wait()?;
         }
@@ -129,7 +121,7 @@ impl Site {
 
     /// Waits until the broker has died by itself.
     pub fn wait_for_death(&mut self, wait: Duration) -> Result<(), Failed> {
-        let Some(broker) = &mut self.broker else { return Ok(()) };
+        let Some(broker) = &mut self.process else { return Ok(()) };
         let deadline = Instant::now() + wait;
         while broker.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -137,68 +129,8 @@ impl Site {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.broker = None;
+        self.process = None;
         Ok(())
-    }
-
-    /// Runs what a user types, with `BROKER_URI` set.
-    pub fn type_in(&self, script: &str) -> Result<String, Failed> {
-        bash(script, &[("BROKER_URI", &self.uri)]).map_err(|failed| self.explained(failed))
-    }
-
-    /// Runs `patroni-broker kv` on this site's store, and gives what it prints.
-    pub fn kv(&self, arguments: &[&str]) -> Result<String, Failed> {
-        let output = Command::new(env!("CARGO_BIN_EXE_patroni-broker"))
-            .arg("--config")
-            .arg(self.config_file())
-            .arg("kv")
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()?;
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if !output.status.success() {
-            return Err(format!("kv {arguments:?}: {}\n{err}", output.status).into());
-        }
-        Ok(out.into_owned())
-    }
-
-    /// Sends a request; gives the status and the JSON answer.
-    pub fn call(&self, method: &str, path: &str, body: &str) -> Result<(u16, Value), Failed> {
-        let mut curl = Command::new("curl")
-            .args(["-s", "-m", "700", "-w", "\n%{http_code}", "-X", method, "--data-binary", "@-"])
-            .arg(format!("{}{path}", self.uri))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        // A broker that refuses a body need not read all of it.
-        drop(curl.stdin.take().ok_or("curl has no stdin")?.write_all(body.as_bytes()));
-        let output = curl.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (answer, status) = text.rsplit_once('\n').ok_or("no answer")?;
-        let status = status.parse().map_err(|_| format!("no status in {text:?}"))?;
-        let answer = serde_json::from_str(answer).map_err(|error| format!("{error} in {answer:?}"))?;
-        Ok((status, answer))
-    }
-
-    /// Polls the last operation until it has ended, and gives every distinct answer on the way.
-    pub fn poll(&self, instance: &str, wait: Duration) -> Result<Vec<(String, String)>, Failed> {
-        let mut seen: Vec<(String, String)> = Vec::new();
-        until(wait, || {
-            let (status, answer) =
-                self.call("GET", &format!("/v2/service_instances/{instance}/last_operation"), "")?;
-            let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
-            let now = if status == 410 {
-                ("gone".to_owned(), String::new())
-            } else {
-                (text("state"), text("description"))
-            };
-            if seen.last() != Some(&now) {
-                seen.push(now.clone());
-            }
-            if now.0 == "in progress" { Err(format!("still in progress: {seen:?}").into()) } else { Ok(()) }
-        })
-        .map_err(|failed| self.explained(failed))?;
-        Ok(seen)
     }
 
     /// The names of this site's containers.
@@ -215,7 +147,7 @@ impl Drop for Site {
     fn drop(&mut self) {
         let label = format!("label=patroni-broker.broker={}", self.name);
         let pids = self.directory.path().join("haproxy");
-        let broker = self.broker.take();
+        let broker = self.process.take();
         if let Some(mut broker) = broker {
             drop(broker.kill());
             drop(broker.wait());
@@ -231,23 +163,6 @@ impl Drop for Site {
 }
 
 const SERVICES: &str = r#"
-[[services]]
-id = "0f5c1670-6dc3-11e5-bc08-6c4008a663f0"
-name = "postgresql"
-driver = "patroni"
-description = "Highly available PostgreSQL"
-bindable = true
-plan_updateable = true
-tags = ["postgresql", "relational"]
-
-[[services.plans]]
-id = "1545e30e-6dc3-11e5-826a-6c4008a663f0"
-name = "cluster"
-description = "Patroni cluster over several cells"
-image = "patroni-broker/postgresql-patroni:17"
-node_count = 2
-database = "postgres"
-
 [[services.plans]]
 id = "no-image"
 name = "no-image"
