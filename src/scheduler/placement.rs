@@ -78,12 +78,9 @@ impl fmt::Display for PlacementError {
                 write!(f, "{nodes} nodes are asked for and no cell can take one")
             }
             Self::TooFewCells { nodes, cells } => {
-                write!(
-                    f,
-                    "{nodes} nodes are asked for and only {} cells can take one: {}",
-                    cells.len(),
-                    list(cells)
-                )
+                let count =
+                    if let [_] = cells[..] { "1 cell".to_owned() } else { format!("{} cells", cells.len()) };
+                write!(f, "{nodes} nodes are asked for and only {count} can take one: {}", list(cells))
             }
         }
     }
