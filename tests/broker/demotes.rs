@@ -26,7 +26,7 @@ impl Lab {
     }
 
     /// Waits until whoever performed the last operation has let the instance go: its end is told before.
-    fn wait_until_free(&self, instance: &str) {
+    pub fn wait_until_free(&self, instance: &str) {
         let lease = keys::lease(&id(instance));
         until("the lease to go", || self.store.get(&lease).unwrap().is_none().then_some(()));
     }
@@ -69,6 +69,7 @@ fn a_cell_gives_the_lead_away() {
 fn who_stays_is_told() {
     let lab = Lab::clustered("c1@z1 c2@z2 c3@z2 c4@z1", 2);
     lab.provision(order("b2", r#"{"node-count": 1, "cells": ["c1"]}"#)).unwrap();
+    lab.wait_until_free("b2");
     lab.led_from("b1", "c1");
     lab.patroni.trouble(|troubles| troubles.refuses = true);
     let told = lab.demoted("c1");

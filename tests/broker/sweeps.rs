@@ -23,11 +23,6 @@ impl Lab {
     fn wait_until_held(&self, cell: &str, call: Call) {
         until("the call", || (self.cell(cell).holds.waiting(call) > 0).then_some(()));
     }
-
-    fn await_no_lease(&self) {
-        let lease = keys::lease(&id("b1"));
-        until("the lease to be free", || self.store.get(&lease).unwrap().is_none().then_some(()));
-    }
 }
 
 /// One thread looked after both: while it waited for a cell, or for members to hand over, nobody went on with operations.
@@ -108,7 +103,7 @@ fn a_demotion_calls_back_who_came_meanwhile() {
     let lab = seldom("c1@z1 c2@z2");
     lab.provision(order("b1", "{}")).unwrap();
     lab.patroni.fail_over("b1", &lab.node_on("c1"));
-    lab.await_no_lease();
+    lab.wait_until_free("b1");
     lab.patroni.trouble(|troubles| troubles.takes = Duration::from_secs(1));
     thread::scope(|scope| {
         let demotion = scope.spawn(|| lab.broker().demote(&cell("c1")).unwrap());
@@ -209,7 +204,7 @@ fn who_was_left_down_is_revived_by_the_next_update() {
     // The first sweep finds the cell silent, and there is no other.
     lab.wait_until_held("c2", Call::Ping);
     lab.cell("c2").holds.let_go(Call::Ping);
-    lab.await_no_lease();
+    lab.wait_until_free("b1");
     lab.cell("c2").set_away(false);
     assert_eq!(lab.update(upgrade()), Ok(Outcome::Succeeded));
     assert!(!lab.record("b1").unwrap().value.waits_for_cells());
