@@ -6,7 +6,7 @@ use std::thread;
 
 use patroni_broker::model::{
     Build, Catalog, CellGuid, ContainerName, DriverKind, InstanceId, NodeId, PatroniPlan, Plan, PlanId,
-    PlanSettings, Schemas, Service, ServiceId,
+    PlanSettings, Service, ServiceId,
 };
 use patroni_broker::patroni::HttpMembers;
 use patroni_broker::routing::Claim;
@@ -47,21 +47,12 @@ pub fn node(instance: usize, number: usize) -> NodeId {
 
 /// A catalog of one plan, as `config/local.example.toml` has it.
 pub fn catalog() -> Catalog {
-    let settings = PatroniPlan::of(IMAGE);
-    let plan = Plan {
-        id: PlanId::parse(PLAN).expect("a plan's id"),
-        name: "cluster".to_owned(),
-        description: "Patroni cluster over several cells".to_owned(),
-        free: true,
-        bindable: None,
-        plan_updateable: None,
-        binding_rotatable: None,
-        metadata: Map::new(),
-        maintenance: None,
-        schemas: Schemas::default(),
-        maximum_polling_duration_s: 900,
-        settings: PlanSettings::Patroni(settings),
-    };
+    let plan = Plan::of(
+        PlanId::parse(PLAN).expect("a plan's id"),
+        "cluster",
+        "Patroni cluster over several cells",
+        PlanSettings::Patroni(PatroniPlan::of(IMAGE)),
+    );
     let service = Service {
         id: service_id(),
         name: "postgresql".to_owned(),

@@ -10,8 +10,6 @@ use super::{Accepted, BrokerError, DeprovisionRequest, Outcome};
 use crate::model::{PlanId, ServiceId};
 use crate::state::{InstanceRecord, OperationKind, OperationRecord, OperationState, Stored};
 
-/// How long it may take where the plan that would say so has left the catalog, in seconds.
-pub(super) const DEFAULT_LIMIT_S: u64 = 900;
 /// What is said of an operation in whose place a deprovision came (OSB 2.17, "Deprovisioning").
 const ENDED: &str = "ended by a deprovision";
 
@@ -64,9 +62,7 @@ impl Core {
         request: &DeprovisionRequest,
         parking: &Parking,
     ) -> Result<Accepted, BrokerError> {
-        // What is not offered any more must be able to go all the same.
-        let limit_s =
-            self.plan_of(&record.value).map_or(DEFAULT_LIMIT_S, |plan| plan.maximum_polling_duration_s);
+        let limit_s = self.limit_s(&record.value);
         let ended = end_by_deprovision(&mut record.value);
         let procedure = self.driver_of(&record.value).deprovision(&record.value);
         check_polled(procedure.answering, request.accepts_incomplete)?;

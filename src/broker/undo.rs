@@ -3,8 +3,8 @@
 use log::warn;
 
 use super::core::Core;
-use super::deprovision::DEFAULT_LIMIT_S;
 use super::step_error::StepError;
+use crate::model::Plan;
 use crate::scheduler::{self, Step};
 use crate::state::{InstanceRecord, OperationKind};
 
@@ -55,8 +55,10 @@ impl Core {
         matches!(self.running(node, cell), Ok(Some(_)))
     }
 
-    fn limit_s(&self, record: &InstanceRecord) -> u64 {
-        self.plan_of(record).map_or(DEFAULT_LIMIT_S, |plan| plan.maximum_polling_duration_s)
+    /// How long an operation on it may take, in seconds. What is not offered any more must be able to go all the same.
+    pub(super) fn limit_s(&self, record: &InstanceRecord) -> u64 {
+        let default = Plan::MAXIMUM_POLLING_DURATION_S.into();
+        self.plan_of(record).map_or(default, |plan| plan.maximum_polling_duration_s)
     }
 
     /// Why it cannot be used now. A cluster whose update failed may have found a leader since.

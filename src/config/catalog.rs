@@ -134,7 +134,8 @@ fn read_plan(
     if schemas.bind.is_some() && !bindable.unwrap_or(service_is_bindable) {
         section.problem("schemas.bind", "has no use: nothing can be bound to this plan");
     }
-    let maximum_polling_duration_s = section.number_or("maximum_polling_duration_s", 900, 1..=604_800);
+    let maximum_polling_duration_s =
+        section.number_or("maximum_polling_duration_s", Plan::MAXIMUM_POLLING_DURATION_S, 1..=604_800);
     let settings = match driver? {
         DriverKind::Patroni => patroni::read(section, cells).map(PlanSettings::Patroni),
         DriverKind::Dream => Some(PlanSettings::Dream),

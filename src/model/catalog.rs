@@ -82,6 +82,30 @@ pub struct Plan {
     pub settings: PlanSettings,
 }
 
+impl Plan {
+    /// How long an operation may take where nobody says, in seconds.
+    pub const MAXIMUM_POLLING_DURATION_S: u32 = 900;
+
+    /// A plan for free that says no more than it must.
+    #[must_use]
+    pub fn of(id: PlanId, name: &str, description: &str, settings: PlanSettings) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            description: description.to_owned(),
+            free: true,
+            bindable: None,
+            plan_updateable: None,
+            binding_rotatable: None,
+            metadata: Map::new(),
+            maintenance: None,
+            schemas: Schemas::default(),
+            maximum_polling_duration_s: Self::MAXIMUM_POLLING_DURATION_S.into(),
+            settings,
+        }
+    }
+}
+
 /// What an upgrade brings (OSB 2.17, "Maintenance Info Object").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaintenanceInfo {

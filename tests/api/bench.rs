@@ -18,20 +18,12 @@ pub const ORDER: &str = r#"{"service_id": "s1", "plan_id": "p1", "parameters": {
 
 /// An offering that says as little as it can.
 pub fn catalog() -> Catalog {
-    let plan = Plan {
-        id: PlanId::parse("p1").unwrap(),
-        name: "cluster".to_owned(),
-        description: "two nodes".to_owned(),
-        free: true,
-        bindable: None,
-        plan_updateable: None,
-        binding_rotatable: None,
-        metadata: Map::new(),
-        maintenance: None,
-        schemas: Schemas::default(),
-        maximum_polling_duration_s: 900,
-        settings: PlanSettings::Patroni(PatroniPlan::of("x")),
-    };
+    let plan = Plan::of(
+        PlanId::parse("p1").unwrap(),
+        "cluster",
+        "two nodes",
+        PlanSettings::Patroni(PatroniPlan::of("x")),
+    );
     let service = Service {
         id: ServiceId::parse("s1").unwrap(),
         name: "postgresql".to_owned(),

@@ -14,7 +14,7 @@ use patroni_broker::cells::fake::{FakeCell, FakeEngine};
 use patroni_broker::cells::{Cell, Cells, ContainerState};
 use patroni_broker::model::{
     BindingId, Catalog, CellGuid, CellSite, DockerAddress, DriverKind, InstanceId, MaintenanceInfo,
-    OperationId, PatroniPlan, Plan, PlanId, PlanSettings, PortRange, Schemas, Secret, Service, ServiceId,
+    OperationId, PatroniPlan, Plan, PlanId, PlanSettings, PortRange, Secret, Service, ServiceId,
 };
 use patroni_broker::services::{Drivers, StoreAccess};
 use patroni_broker::state::{InstanceRecord, Instances, OperationState, Stored, keys};
@@ -352,18 +352,8 @@ pub fn order(instance: &str, parameters: &str) -> ProvisionRequest {
 fn catalog() -> Catalog {
     let settings = PatroniPlan::of(IMAGE);
     let plan = |id: &str, settings: PlanSettings| Plan {
-        id: PlanId::parse(id).unwrap(),
-        name: format!("the {id}"),
-        description: id.to_owned(),
-        free: true,
-        bindable: None,
-        plan_updateable: None,
-        binding_rotatable: None,
-        metadata: Map::new(),
-        maintenance: None,
-        schemas: Schemas::default(),
         maximum_polling_duration_s: 60,
-        settings,
+        ..Plan::of(PlanId::parse(id).unwrap(), &format!("the {id}"), id, settings)
     };
     let service = |id: &str, driver: DriverKind, plans: Vec<Plan>| Service {
         id: ServiceId::parse(id).unwrap(),

@@ -1,26 +1,14 @@
 //! What the driver's tests have in common: an offered plan and a record.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::model::{PatroniPlan, Plan, PlanId, PlanSettings, Schemas};
+use crate::model::{PatroniPlan, Plan, PlanId, PlanSettings};
 use crate::state::InstanceRecord;
 
 /// The plan in its catalog.
 pub(super) fn offer(image: &str) -> Plan {
-    Plan {
-        id: PlanId::parse("p").unwrap(),
-        name: String::new(),
-        description: String::new(),
-        free: true,
-        bindable: None,
-        plan_updateable: None,
-        binding_rotatable: None,
-        metadata: Map::new(),
-        maintenance: None,
-        schemas: Schemas::default(),
-        maximum_polling_duration_s: 60,
-        settings: PlanSettings::Patroni(PatroniPlan::of(image)),
-    }
+    let settings = PlanSettings::Patroni(PatroniPlan::of(image));
+    Plan::of(PlanId::parse("p").unwrap(), "p", "a plan", settings)
 }
 
 pub(super) fn record(nodes: Vec<Value>) -> InstanceRecord {
