@@ -53,7 +53,8 @@ impl Core {
         if !is_same(&standing.value, request) {
             return Err(BrokerError::BindingExists);
         }
-        self.take_back_if_going(record, &request.binding)?;
+        // It stood before: a deprovision that comes to nothing leaves it.
+        self.check_not_going(record)?;
         match standing.value.state() {
             BindingState::Live => {
                 let binding = self.given(record, &standing.value)?;

@@ -16,6 +16,9 @@ use crate::lab::{Lab, binding, id, order, unbinding, until};
 /// How long it takes to know that an answer is lost: long enough that others go on with what was written.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// Where the binding of [`binding`] stands.
+const BINDING: &str = "/serviceinstances/b1/bindings/x";
+
 /// Something that others do.
 type Act = Box<dyn FnOnce() + Send>;
 
@@ -25,8 +28,14 @@ pub struct LostAnswers {
     before: AtomicI64,
     lands: AtomicBool,
     lost: Mutex<Option<String>>,
-    /// What happens just before the next write there.
-    before_write: Mutex<Option<(&'static str, Act)>>,
+    /// What happens just before the next access there.
+    first: Mutex<Option<(Access, &'static str, Act)>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Read,
+    Write,
 }
 
 impl LostAnswers {
@@ -36,7 +45,7 @@ impl LostAnswers {
             before: AtomicI64::new(i64::MAX),
             lands: AtomicBool::new(true),
             lost: Mutex::default(),
-            before_write: Mutex::default(),
+            first: Mutex::default(),
         })
     }
 
@@ -52,15 +61,20 @@ impl LostAnswers {
         self.lost.lock().unwrap().take().is_some()
     }
 
-    fn just_before(&self, key: &'static str, act: impl FnOnce() + Send + 'static) {
-        *self.before_write.lock().unwrap() = Some((key, Box::new(act)));
+    fn just_before(&self, access: Access, key: &'static str, act: impl FnOnce() + Send + 'static) {
+        *self.first.lock().unwrap() = Some((access, key, Box::new(act)));
+    }
+
+    fn begin(&self, access: Access, key: &Key) {
+        let is_it = |(of, at, _): &mut (Access, &str, Act)| *of == access && *at == key.as_str();
+        let first = self.first.lock().unwrap().take_if(is_it);
+        if let Some((_, _, act)) = first {
+            act();
+        }
     }
 
     fn write<T>(&self, key: &Key, act: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let before = self.before_write.lock().unwrap().take_if(|(at, _)| *at == key.as_str());
-        if let Some((_, act)) = before {
-            act();
-        }
+        self.begin(Access::Write, key);
         // What members write is not the broker's; a lease whose answer is lost only takes its time.
         let foreign = |word: &str| key.as_str().contains(word);
         let counts = !["/members/", "/initialize", "/config", "/leases/"].iter().any(|word| foreign(word));
@@ -79,6 +93,7 @@ impl LostAnswers {
 
 impl Store for LostAnswers {
     fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.begin(Access::Read, key);
         self.store.get(key)
     }
 
@@ -204,7 +219,7 @@ fn a_panic_ends_one_operation() {
     let store = LostAnswers::new();
     let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
     for _ in 0..5 {
-        store.just_before("/routing/allocation/b1", || panic!("as told"));
+        store.just_before(Access::Write, "/routing/allocation/b1", || panic!("as told"));
         let Outcome::Failed { description, .. } = lab.provision(order("b1", "{}")).unwrap() else {
             panic!("it succeeded")
         };
@@ -232,6 +247,15 @@ fn a_lost_refusal_is_no_success() {
     assert_eq!(instances.save(second).unwrap_err(), StoreError::Conflict);
 }
 
+/// The instance's record as if a deprovision had begun; nobody performs it.
+fn begin_deprovision(store: Arc<dyn Store>) {
+    let instances = Instances::new(store);
+    let mut record = instances.load(&id("b1")).unwrap().unwrap();
+    let operation = record.value.operation.as_mut().unwrap();
+    (operation.kind, operation.state) = (OperationKind::Deprovision, OperationState::InProgress);
+    instances.save(record).unwrap();
+}
+
 /// A deprovision that began while a binding was being written had passed the bindings already: the application was given
 /// credentials of what was being removed, and the binding's record stayed.
 #[test]
@@ -242,15 +266,24 @@ fn a_binding_does_not_outlive_its_instance() {
     // Nobody is to perform what is written then.
     lab.settled_keys();
     let meanwhile = Arc::clone(&lab.store);
-    store.just_before("/serviceinstances/b1/bindings/x", move || {
-        let instances = Instances::new(meanwhile);
-        let mut record = instances.load(&id("b1")).unwrap().unwrap();
-        let operation = record.value.operation.as_mut().unwrap();
-        (operation.kind, operation.state) = (OperationKind::Deprovision, OperationState::InProgress);
-        instances.save(record).unwrap();
-    });
+    store.just_before(Access::Write, BINDING, move || begin_deprovision(meanwhile));
     assert_eq!(lab.broker().bind(binding("b1")).err(), Some(BrokerError::Concurrency));
     assert!(!lab.keys().iter().any(|key| key.contains("/bindings/")), "{:?}", lab.keys());
+    lab.stop();
+}
+
+/// Who only asked again for a binding that stood took it away from a deprovision that then failed.
+#[test]
+fn a_binding_that_stands_is_the_deprovisions_to_take() {
+    let store = LostAnswers::new();
+    let mut lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
+    lab.provision(order("b1", "{}")).unwrap();
+    lab.broker().bind(binding("b1")).unwrap();
+    lab.settled_keys();
+    let meanwhile = Arc::clone(&lab.store);
+    store.just_before(Access::Read, BINDING, move || begin_deprovision(meanwhile));
+    assert_eq!(lab.broker().bind(binding("b1")).err(), Some(BrokerError::Concurrency));
+    assert!(lab.keys().iter().any(|key| key == BINDING), "{:?}", lab.keys());
     lab.stop();
 }
 
@@ -260,7 +293,7 @@ fn a_port_is_claimed_once() {
     let store = LostAnswers::new();
     let lab = Lab::on(Arc::clone(&store) as Arc<dyn Store>, "c1@z1 c2@z2");
     let meanwhile = Arc::clone(&lab.store);
-    store.just_before("/broker/ports/public/30000", move || {
+    store.just_before(Access::Write, "/broker/ports/public/30000", move || {
         let claim = br#"{"instance": "b2", "claimed_ms": 99999999999999}"#;
         let key = Key::parse("/broker/ports/public/30000").unwrap();
         meanwhile.put(&key, claim, None, Expect::Absent).unwrap();

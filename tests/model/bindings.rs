@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::calls::{Offer, What};
 use crate::instances::{fails_at, is_gone, polled};
-use crate::model::{Bond, Exchange, Kept, Kind, Model, Running, Terms, Will};
+use crate::model::{Bond, Exchange, Kept, Kind, Model, Refusal, Refused, Running, Terms, Will};
 use crate::site::RIGID;
 
 impl Model {
@@ -92,23 +92,31 @@ impl Model {
     ) -> Vec<Self> {
         let Some(kept) = &self.kept else { return Vec::new() };
         let asynchronous = kept.now.parameters.under(terms.parameters).is_asynchronous();
-        if let Some(states) = self.must_be_polled(exchange, asynchronous) {
-            return states;
-        }
         let will = fails_at(Kind::Bind, terms.parameters, kept.now.parameters);
-        let Some(running) = Running::begun(exchange, Kind::Bind, 201, will) else { return Vec::new() };
+        let may_begin = !asynchronous || exchange.call.accepts_incomplete;
+        let refused = refusal(exchange).filter(|_| may_begin);
+        let running = match (refused, self.must_be_polled(exchange, asynchronous)) {
+            (Some(_), _) => Some(Running::new(Kind::Bind, will)),
+            (None, Some(states)) => return states,
+            (None, None) => Running::begun(exchange, Kind::Bind, 201, will),
+        };
+        let Some(running) = running else { return Vec::new() };
         let mut state = self.clone();
         let bond = Bond {
             made: terms,
             predecessor,
             credentials: None,
+            refused: refused.map(|why| Refused { number: exchange.number, why, rightly: false }),
             is_usable: false,
             running: None,
             ended: None,
         };
         state.bonds.insert(id, bond);
         state.unbound.remove(&id);
-        state.with_credentials(exchange, id, Some(running))
+        let mut states = state.with_credentials(exchange, id, Some(running));
+        // One that fails at once may leave what could not be made before.
+        states.extend(self.stay_if(exchange.is_failure() && will == Will::Fail));
+        states
     }
 
     /// The same with this operation of a binding. What the answer has for credentials is what it has for ever.
@@ -197,4 +205,10 @@ impl Model {
         }
         state
     }
+}
+
+/// What who binds is told of an instance that is given back meanwhile.
+fn refusal(exchange: &Exchange<'_>) -> Option<Refusal> {
+    let gone = exchange.is(404, "InstanceNotFound").then_some(Refusal::Gone);
+    gone.or(exchange.is_concurrency().then_some(Refusal::Going))
 }

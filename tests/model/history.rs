@@ -34,7 +34,8 @@ impl Search<'_> {
     fn go(&mut self, begun: u64, ended: u64, states: Vec<Model>) -> bool {
         let all = self.events.len();
         if begun.count_ones() as usize == all {
-            return !states.is_empty();
+            let unfinished = (0..all).filter(|call| ended & 1 << call == 0);
+            return !finish(states, unfinished).is_empty();
         }
         if states.is_empty() || !self.seen.insert((begun, ended, format!("{states:?}"))) {
             return false;
@@ -46,12 +47,9 @@ impl Search<'_> {
             if before.iter().any(|other| begun & 1 << other == 0) {
                 continue;
             }
-            let mut states = states.clone();
-            let mut over = ended;
-            for other in before.iter().filter(|other| ended & 1 << **other == 0) {
-                states = unique(states.iter().flat_map(|state| state.finished(*other)).collect());
-                over |= 1 << other;
-            }
+            let answered: Vec<usize> = before.into_iter().filter(|other| ended & 1 << other == 0).collect();
+            let over = answered.iter().fold(ended, |over, other| over | 1 << other);
+            let states = finish(states.clone(), answered.into_iter());
             let event = &self.events[next];
             let exchange = Exchange {
                 number: next,
@@ -66,4 +64,9 @@ impl Search<'_> {
         }
         false
     }
+}
+
+/// The states when these calls have been answered.
+fn finish(states: Vec<Model>, calls: impl Iterator<Item = usize>) -> Vec<Model> {
+    calls.fold(states, |states, call| unique(states.iter().flat_map(|state| state.finished(call)).collect()))
 }

@@ -177,7 +177,15 @@ impl Model {
         let will = fails_at(Kind::Deprovision, kept.now.parameters, Parameters::default());
         let will = if never_made { Will::Succeed } else { will };
         let begun = Running::begun(exchange, Kind::Deprovision, 200, will);
-        begun.map(|running| self.running(running)).into_iter().collect()
+        begun.map(|running| self.running(running).with_refusals()).into_iter().collect()
+    }
+
+    /// From now on who was binding may be refused.
+    fn with_refusals(mut self) -> Self {
+        for refused in self.bonds.values_mut().filter_map(|bond| bond.refused.as_mut()) {
+            refused.rightly = true;
+        }
+        self
     }
 
     pub(super) fn fetch(&self, exchange: &Exchange<'_>, offer: Option<Offer>) -> Vec<Self> {

@@ -166,3 +166,34 @@ fn at_once() {
     check(false, &[made.clone(), busy, unbound.clone()], &moments);
     check(true, &[made, (bind(PLAIN), false, 201, json!({"credentials": {}})), unbound], &moments);
 }
+
+/// Who binds while the instance goes may be refused although the binding was there for a moment; nobody else may.
+#[test]
+fn bound_while_it_goes() {
+    let check = |expected: bool, exchanges: &[(What, bool, u16, Value)], moments: &[(usize, usize)]| {
+        assert_eq!(is_right_at(exchanges, moments), expected, "{exchanges:#?} {moments:?}");
+    };
+    let elsewhere = Offer { plan: "rigid", ..Offer::SMALL };
+    let seen = (What::Unbind { binding: 0, offer: Some(elsewhere) }, false, 400, refusal("WrongPlan"));
+    let going = (bind(PLAIN), false, 422, refusal("ConcurrencyError"));
+    let gone = (bind(PLAIN), false, 404, refusal("InstanceNotFound"));
+    let deprovision = || What::Deprovision { offer: None };
+    for refused in [&going, &gone] {
+        let made = (provision(PLAIN), false, 201, json!({}));
+        let history = [made, refused.clone(), seen.clone(), (deprovision(), false, 200, json!({}))];
+        check(true, &history, &[(0, 1), (2, 6), (3, 4), (5, 7)]);
+        check(true, &history, &[(0, 1), (2, 7), (3, 4), (5, 6)]);
+        check(false, &history, &[(0, 1), (2, 5), (3, 4), (6, 7)]);
+    }
+    // A deprovision that fails leaves the instance, but not that binding.
+    let failing = Parameters { fail: Some("deprovision"), ..PLAIN };
+    let history = |refused: &(What, bool, u16, Value), status, body| {
+        let failed = (deprovision(), false, 500, refusal("OperationFailed"));
+        let last = (What::FetchBinding { binding: 0 }, false, status, body);
+        [(provision(failing), false, 201, json!({})), refused.clone(), seen.clone(), failed, last]
+    };
+    let moments = [(0, 1), (2, 8), (3, 4), (5, 7), (9, 10)];
+    check(true, &history(&going, 404, refusal("BindingNotFound")), &moments);
+    check(false, &history(&going, 200, json!({"credentials": {}})), &moments);
+    check(false, &history(&gone, 404, refusal("BindingNotFound")), &moments);
+}

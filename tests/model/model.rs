@@ -39,10 +39,28 @@ pub(super) struct Bond {
     pub(super) predecessor: Option<u8>,
     /// Known once they were seen.
     pub(super) credentials: Option<Value>,
+    /// Its sender was refused all the same: it may be seen until it is taken back.
+    pub(super) refused: Option<Refused>,
     /// Whether it was made: an operation on it that fails leaves it as it is.
     pub(super) is_usable: bool,
     pub(super) running: Option<Running>,
     pub(super) ended: Option<Ended>,
+}
+
+/// A binding that was being made when its instance was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) number: usize,
+    pub(super) why: Refusal,
+    /// Whether the deprovision has come; without one, nobody may be refused so.
+    pub(super) rightly: bool,
+}
+
+/// What its sender was told of the instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Going,
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +170,9 @@ impl Model {
         if self.kept.as_ref().is_some_and(|kept| waits(&kept.running)) {
             return unique(self.instance_endings());
         }
-        match self.bonds.iter().find(|(_, bond)| waits(&bond.running)) {
+        let is_refused = |bond: &Bond| bond.refused.is_some_and(|refused| refused.number == number);
+        match self.bonds.iter().find(|(_, bond)| waits(&bond.running) || is_refused(bond)) {
+            Some((id, bond)) if is_refused(bond) => self.taken_back(*id),
             Some((id, _)) => unique(self.bond_endings(*id)),
             None => vec![self.clone()],
         }
@@ -163,10 +183,26 @@ impl Model {
         let mut all = vec![self.clone()];
         all.extend(self.instance_endings());
         for id in self.bonds.keys() {
-            let more: Vec<Self> = all.iter().flat_map(|state| state.bond_endings(*id)).collect();
+            let more = |state: &Self| [state.bond_endings(*id), state.taken_back(*id)].concat();
+            let more: Vec<Self> = all.iter().flat_map(more).collect();
             all.extend(more);
         }
         unique(all)
+    }
+
+    /// Without a binding whose sender was refused rightly.
+    fn taken_back(&self, id: u8) -> Vec<Self> {
+        match self.bonds.get(&id).and_then(|bond| bond.refused) {
+            Some(Refused { why: Refusal::Gone, .. }) => {
+                self.instance_endings().into_iter().filter(|state| state.kept.is_none()).collect()
+            }
+            Some(Refused { why: Refusal::Going, rightly: true, .. }) => {
+                let mut state = self.clone();
+                state.bonds.remove(&id);
+                vec![state]
+            }
+            Some(Refused { rightly: false, .. }) | None => Vec::new(),
+        }
     }
 
     fn instance_endings(&self) -> Vec<Self> {
@@ -265,10 +301,14 @@ impl Model {
 }
 
 impl Running {
+    pub(super) fn new(kind: Kind, will: Will) -> Self {
+        Self { kind, id: None, change: None, will, waiters: Vec::new() }
+    }
+
     /// An operation that this exchange began, and its state if the answer fits; `success` is what it is answered at its
     /// end.
     pub(super) fn begun(exchange: &Exchange<'_>, kind: Kind, success: u16, will: Will) -> Option<Self> {
-        let running = Self { kind, id: None, change: None, will, waiters: Vec::new() };
+        let running = Self::new(kind, will);
         match exchange.reply.status {
             202 if exchange.call.accepts_incomplete => {
                 let id =
