@@ -37,6 +37,8 @@ struct Parked {
     instance: InstanceId,
     operation: OperationId,
     until: Instant,
+    /// Whether its record was missing at the last look.
+    missed: bool,
     then: Then,
 }
 
@@ -66,7 +68,8 @@ impl Parking {
         then: Then,
     ) {
         let until = Instant::now() + patience;
-        let parked = Parked { instance: instance.clone(), operation: operation.clone(), until, then };
+        let (instance, operation) = (instance.clone(), operation.clone());
+        let parked = Parked { instance, operation, until, missed: false, then };
         if let Err(note) = self.notes.send(Note::Park(parked))
             && let Note::Park(parked) = note.into_inner()
         {
@@ -163,9 +166,9 @@ impl Attendant {
         });
     }
 
-    fn answer(&mut self, outcome: impl Fn(&Parked) -> Option<Outcome>) {
-        for parked in std::mem::take(&mut self.parked) {
-            match outcome(&parked) {
+    fn answer(&mut self, outcome: impl Fn(&mut Parked) -> Option<Outcome>) {
+        for mut parked in std::mem::take(&mut self.parked) {
+            match outcome(&mut parked) {
                 Some(outcome) => (parked.then)(outcome),
                 None => self.parked.push(parked),
             }
@@ -174,20 +177,80 @@ impl Attendant {
 }
 
 /// How the operation ended, as far as the record tells: another broker may have performed it.
-fn recorded_outcome(instances: &Instances, parked: &Parked) -> Result<Option<Outcome>, StoreError> {
+fn recorded_outcome(instances: &Instances, parked: &mut Parked) -> Result<Option<Outcome>, StoreError> {
     let record = instances.load(&parked.instance)?;
-    let known = record.and_then(|record| record.value.operation(parked.operation.as_str()));
-    Ok(match known {
-        Some(operation) => Outcome::of(operation),
-        // The record went with the operation's end, or has another operation since: deprovisioning ends so, and so
-        // does a provision that has failed.
-        None if parked.operation.as_str().starts_with(OperationKind::Deprovision.as_str()) => {
-            Some(Outcome::Succeeded)
-        }
-        None => Some(Outcome::Failed {
-            description: "the order failed and was undone; see the broker's log".to_owned(),
-            instance_usable: None,
-            update_repeatable: None,
-        }),
-    })
+    if let Some(operation) = record.and_then(|record| record.value.operation(parked.operation.as_str())) {
+        return Ok(Outcome::of(operation));
+    }
+    // The record went with the operation's end, or has another operation since: deprovisioning ends so, and so does a
+    // provision that has failed. If it was performed here, whoever did so is about to say why.
+    if !std::mem::replace(&mut parked.missed, true) {
+        return Ok(None);
+    }
+    if parked.operation.as_str().starts_with(OperationKind::Deprovision.as_str()) {
+        return Ok(Some(Outcome::Succeeded));
+    }
+    Ok(Some(Outcome::Failed {
+        description: "the order failed and was undone; see the broker's log".to_owned(),
+        instance_usable: None,
+        update_repeatable: None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, VecDeque};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use crossbeam_channel::{Receiver, unbounded};
+    use storage::embedded::{Embedded, Options};
+
+    use super::{Attendant, Outcome, Parked};
+    use crate::model::{InstanceId, OperationId};
+    use crate::state::Instances;
+
+    fn attendant() -> Attendant {
+        let store = Arc::new(Embedded::in_memory(Options::default()).unwrap());
+        let instances = Instances::new(store);
+        Attendant { instances, parked: Vec::new(), outcomes: HashMap::new(), order: VecDeque::new() }
+    }
+
+    fn park(attendant: &mut Attendant, operation: &OperationId) -> Receiver<Outcome> {
+        let (sender, answers) = unbounded();
+        attendant.park(Parked {
+            instance: InstanceId::parse("b1").unwrap(),
+            operation: operation.clone(),
+            until: Instant::now() + Duration::from_secs(600),
+            missed: false,
+            then: Box::new(move |outcome| sender.send(outcome).unwrap()),
+        });
+        answers
+    }
+
+    /// Between the end of a record and the word of whoever ended it, a look took it for another broker's: who had
+    /// ordered was not told why it had failed.
+    #[test]
+    fn whoever_performed_it_has_the_first_word() {
+        let mut attendant = attendant();
+        let operation = OperationId::parse("provision-1").unwrap();
+        let answers = park(&mut attendant, &operation);
+        attendant.look();
+        assert!(answers.try_recv().is_err());
+        let failed =
+            Outcome::Failed { description: "why".to_owned(), instance_usable: None, update_repeatable: None };
+        attendant.end(&operation, failed.clone());
+        assert_eq!(answers.try_recv(), Ok(failed));
+    }
+
+    #[test]
+    fn what_another_broker_has_ended_is_answered() {
+        let mut attendant = attendant();
+        let gone = park(&mut attendant, &OperationId::parse("deprovision-1").unwrap());
+        let undone = park(&mut attendant, &OperationId::parse("provision-1").unwrap());
+        attendant.look();
+        attendant.look();
+        assert_eq!(gone.try_recv(), Ok(Outcome::Succeeded));
+        assert!(matches!(undone.try_recv(), Ok(Outcome::Failed { .. })));
+    }
 }

@@ -189,23 +189,25 @@ mod tests {
     use std::time::{Duration, Instant};
 
     const SOON: Duration = Duration::from_millis(30);
+    /// What is answered at once is answered before this, however busy the machine.
+    const LATE: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_call_has_a_deadline() {
         let runtime = Runtime::start().unwrap();
-        assert_eq!(runtime.run(SOON, async { 7 }), Ok(7));
+        assert_eq!(runtime.run(LATE, async { 7 }), Ok(7));
         let begun = Instant::now();
         let forever = runtime.run(SOON, std::future::pending::<()>());
         assert_eq!(forever, Err(Unanswered::TimedOut(SOON)));
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < LATE);
     }
 
     #[test]
     fn a_panic_inside_is_an_answer_that_never_came() {
         let runtime = Runtime::start().unwrap();
-        let broken = runtime.run(SOON, async { assert_eq!(1, 2, "meant to panic") });
+        let broken = runtime.run(LATE, async { assert_eq!(1, 2, "meant to panic") });
         assert_eq!(broken, Err(Unanswered::Broke));
-        assert_eq!(runtime.run(SOON, async { 7 }), Ok(7), "and the runtime goes on");
+        assert_eq!(runtime.run(LATE, async { 7 }), Ok(7), "and the runtime goes on");
     }
 
     #[test]
