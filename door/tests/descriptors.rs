@@ -113,6 +113,14 @@ impl Door {
         said.join("\n")
     }
 
+    /// Waits until it has logged so many lines.
+    fn logs(&mut self, lines: &str) -> bool {
+        (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            self.tell("log") == lines
+        })
+    }
+
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -174,6 +182,7 @@ fn where_nobody_can_make_room_it_waits_and_recovers_and_says_so_once() {
     door.tell("take");
     let mut outside = door.connect();
     outside.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(door.logs("1"), "it is in trouble");
     outside.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert!(outside.read(&mut [0]).is_err(), "there was a descriptor left");
     assert_eq!(door.tell("log"), "1", "ten attempts are one trouble");
@@ -183,9 +192,5 @@ fn where_nobody_can_make_room_it_waits_and_recovers_and_says_so_once() {
     assert!(door.ask().ends_with("quick"));
     door.tell("take");
     let _outside = door.connect();
-    let again = (0..1000).any(|_| {
-        std::thread::sleep(Duration::from_millis(10));
-        door.tell("log") == "2"
-    });
-    assert!(again, "another trouble is another line");
+    assert!(door.logs("2"), "another trouble is another line");
 }

@@ -63,7 +63,7 @@ fn settle(store: &Embedded) {
 }
 
 fn vanishes(store: &Arc<Embedded>) -> bool {
-    let deadline = Deadline::after(Duration::from_secs(5));
+    let deadline = Deadline::after(Duration::from_secs(30));
     while left(store).is_some() && !deadline.has_passed() {
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -40,7 +40,7 @@ fn manual() -> (Arc<ManualClock>, Options) {
 }
 
 fn vanishes(store: &Embedded, at: &str) -> bool {
-    let deadline = Deadline::after(Duration::from_secs(5));
+    let deadline = Deadline::after(Duration::from_secs(30));
     while store.get(&key(at)).unwrap().is_some() {
         if deadline.has_passed() {
             return false;

@@ -118,7 +118,7 @@ fn full(mount: Mount) {
     std::thread::sleep(Duration::from_millis(1_500));
     assert!(matches!(put(next), Err(StoreError::Unavailable { .. })), "it is still full");
     fs::remove_file(&filler).unwrap();
-    let deadline = Deadline::after(Duration::from_secs(10));
+    let deadline = Deadline::after(Duration::from_secs(60));
     while put_by_http(&server, "/b", "1").0 >= 300 {
         assert!(!deadline.has_passed(), "it does not write again");
         std::thread::sleep(Duration::from_millis(50));

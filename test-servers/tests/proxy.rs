@@ -39,10 +39,19 @@ enum Seen {
     Refused,
 }
 
-fn connect(proxy: &Proxy) -> io::Result<TcpStream> {
+/// For what is going to come, and for what is not.
+const PATIENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// A connection, and how long anything is waited for on it.
+fn connect_for(proxy: &Proxy, patience: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(proxy.address())?;
-    stream.set_read_timeout(Some(Duration::from_millis(300)))?;
+    stream.set_read_timeout(Some(patience))?;
     Ok(stream)
+}
+
+fn connect(proxy: &Proxy) -> io::Result<TcpStream> {
+    connect_for(proxy, PATIENCE)
 }
 
 fn ask(stream: &mut TcpStream) -> Seen {
@@ -66,7 +75,11 @@ fn ask(stream: &mut TcpStream) -> Seen {
 }
 
 fn ask_anew(proxy: &Proxy) -> Seen {
-    match connect(proxy) {
+    ask_anew_for(proxy, PATIENCE)
+}
+
+fn ask_anew_for(proxy: &Proxy, patience: Duration) -> Seen {
+    match connect_for(proxy, patience) {
         Ok(mut stream) => ask(&mut stream),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Seen::Refused,
         // The connection may break before it is used.
@@ -85,8 +98,10 @@ fn each_mode_does_what_it_says() {
         let mut stream = connect(&proxy).unwrap();
         assert_eq!(ask(&mut stream), Seen::Answer(ANSWER), "{mode:?}: before");
         proxy.set(mode).unwrap();
+        let patience = |seen: &Seen| if *seen == Seen::Nothing { SILENCE } else { PATIENCE };
+        stream.set_read_timeout(Some(patience(&open))).unwrap();
         assert_eq!(ask(&mut stream), open, "{mode:?}: an open connection");
-        assert_eq!(ask_anew(&proxy), new, "{mode:?}: a new connection");
+        assert_eq!(ask_anew_for(&proxy, patience(&new)), new, "{mode:?}: a new connection");
         assert_eq!(proxy.requests(), vec!["PUT /a?b=1"; 1 + forwarded], "{mode:?}");
         assert_eq!(proxy.count("PUT /a"), 1 + forwarded, "{mode:?}");
         assert_eq!(proxy.count("POST"), 0, "{mode:?}");

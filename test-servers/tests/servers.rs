@@ -43,10 +43,13 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
+/// Options for who will not answer: there is no point in waiting for long.
+const NOBODY: &[&str] = &["--max-time", "2"];
+
 /// The status, or 0 if there was no answer, and the body.
 fn curl(url: &str, options: &[&str]) -> (u16, String) {
     let output = Command::new("curl")
-        .args(["--silent", "--noproxy", "*", "--max-time", "2", "--write-out", "\n%{http_code}", url])
+        .args(["--silent", "--noproxy", "*", "--max-time", "10", "--write-out", "\n%{http_code}", url])
         .args(options)
         .output()
         .unwrap();
@@ -99,7 +102,7 @@ fn etcd_stands_still() {
     let mut etcd = Etcd::start(&EtcdOptions::default()).unwrap();
     let url = format!("{}/version", etcd.endpoint());
     etcd.pause().unwrap();
-    assert_eq!(status(&url, &[]), 0);
+    assert_eq!(status(&url, NOBODY), 0);
     etcd.resume().unwrap();
     etcd.wait_until_ready().unwrap();
     assert_eq!(status(&url, &[]), 200);
@@ -188,8 +191,11 @@ fn etcd_with_users() {
 
 fn etcd_elects_another_leader() {
     let mut cluster = EtcdCluster::start(&EtcdOptions::default()).unwrap();
-    let put =
-        |endpoint: &str| status(&format!("{endpoint}/v2/keys/a"), &["--request", "PUT", "--data", "value=1"]);
+    let put_with = |endpoint: &str, options: &[&str]| {
+        let put = [&["--request", "PUT", "--data", "value=1"], options].concat();
+        status(&format!("{endpoint}/v2/keys/a"), &put)
+    };
+    let put = |endpoint: &str| put_with(endpoint, &[]);
     let endpoints = cluster.endpoints();
     let first = cluster.leader().unwrap();
     assert_eq!(put(&endpoints[first]), 201);
@@ -211,7 +217,7 @@ fn etcd_elects_another_leader() {
     // Without a majority nobody leads for long, and one more makes one.
     cluster.member(0).stop();
     cluster.member(1).stop();
-    assert_eq!(put(&endpoints[2]), 0);
+    assert_eq!(put_with(&endpoints[2], NOBODY), 0);
     cluster.member(1).restart().unwrap();
     assert_eq!(put(&endpoints[2]), 200);
 }
@@ -242,7 +248,7 @@ fn consul_stands_still() {
     let mut consul = Consul::start(&ConsulOptions::default()).unwrap();
     let url = format!("{}/v1/status/leader", consul.endpoint());
     consul.pause().unwrap();
-    assert_eq!(status(&url, &[]), 0);
+    assert_eq!(status(&url, NOBODY), 0);
     consul.resume().unwrap();
     consul.wait_until_ready().unwrap();
     assert_eq!(status(&url, &[]), 200);

@@ -118,11 +118,11 @@ fn a_command_waits_for_the_end() {
     let site = Site::started("");
     let path = "/v2/service_instances/b1";
     assert_eq!(
-        site.ask(&format!("PUT {path}"), &order(&json!({"delay_ms": 1500, "asynchronous": true}))).status,
+        site.ask(&format!("PUT {path}"), &order(&json!({"delay_ms": 4000, "asynchronous": true}))).status,
         422
     );
     let line = format!("PUT {path}?accepts_incomplete=true");
-    assert_eq!(site.ask(&line, &order(&json!({"delay_ms": 1500, "asynchronous": true}))).status, 202);
+    assert_eq!(site.ask(&line, &order(&json!({"delay_ms": 4000, "asynchronous": true}))).status, 202);
     assert_eq!(site.settled(path), "succeeded");
     let (code, out, err) = site.operator(&["--config", "broker.toml", "update", "b1", "--plan", "p2"], &[]);
     assert_eq!((code, out.lines().count()), (0, 1), "{out}{err}");

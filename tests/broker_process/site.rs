@@ -16,7 +16,7 @@ use test_servers::free_address;
 use crate::client::{Answer, Client};
 
 /// For whatever must happen at some time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const ADMIN: (&str, &str) = ("admin", "hush");
 pub const STORE: (&str, &str) = ("patroni-broker", "hushed");
 

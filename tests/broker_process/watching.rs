@@ -28,7 +28,12 @@ fn counts_are_of_what_was_asked() {
     let refused = Client::plain(site.address).ask(("cf", "wrong"), &format!("DELETE {PATH}"), "").unwrap();
     assert_eq!(refused.status, 401);
     let mut scraper = Client::plain(site.address);
-    let scraped = scraper.ask(ADMIN, "GET /metrics", "").unwrap().body;
+    // Who waited for an operation is counted just after he was answered.
+    let mut scraped = String::new();
+    site.wait("count of the last refusal", || {
+        scraped = scraper.ask(ADMIN, "GET /metrics", "").unwrap().body;
+        scraped.contains("method=\"PUT\",route=\"/v2/service_instances/:instance_id\",status=\"500\"} 1")
+    });
     let has = |line: &str| assert!(scraped.lines().any(|found| found == line), "no {line} in\n{scraped}");
     let requests = |route: &str, method: &str, status: u16, count: u32| {
         has(&format!(

@@ -24,18 +24,31 @@ pub const SCENARIOS: &[(&str, fn())] = &[
 
 const LIMIT: Duration = Duration::from_millis(200);
 
-fn cell(address: DockerAddress) -> DockerCell {
+/// For an engine that answers, however busy the machine.
+const AMPLE: Duration = Duration::from_secs(20);
+
+fn cell_with(limit: Duration, address: DockerAddress) -> DockerCell {
     let deadlines = Deadlines {
-        look: LIMIT,
-        change: LIMIT,
-        stop_margin: LIMIT,
-        remove: LIMIT,
-        exec: LIMIT,
-        pull: LIMIT * 4,
-        pull_silence: LIMIT,
+        look: limit,
+        change: limit,
+        stop_margin: limit,
+        remove: limit,
+        exec: limit,
+        pull: limit * 4,
+        pull_silence: limit,
         watch_silence: LIMIT,
     };
     DockerCell::connect(site("faulty", address), Runtime::start().unwrap(), deadlines)
+}
+
+/// An engine that is to be given up soon.
+fn cell(address: DockerAddress) -> DockerCell {
+    cell_with(LIMIT, address)
+}
+
+/// An engine that answers.
+fn patient(address: DockerAddress) -> DockerCell {
+    cell_with(AMPLE, address)
 }
 
 type Call<'a> = &'a dyn Fn() -> Result<(), CellError>;
@@ -155,7 +168,8 @@ fn an_answer_that_is_none() {
 }
 
 fn an_engine_says_no() {
-    let cell = cell(engine(|_, stream| respond(stream, "500 Oops", r#"{"message":"no, and that is that"}"#)));
+    let cell =
+        patient(engine(|_, stream| respond(stream, "500 Oops", r#"{"message":"no, and that is that"}"#)));
     let spec = fake().spec();
     let said = cell.inspect(&spec.name).unwrap_err();
     assert_eq!(said.to_string(), "cell faulty refuses: no, and that is that");
@@ -165,7 +179,7 @@ fn an_engine_says_no() {
 }
 
 fn a_pull_that_fails_on_its_way() {
-    let cell = cell(engine(|request, stream| {
+    let cell = patient(engine(|request, stream| {
         if request.contains("/images/create") {
             begin_stream(stream);
             let _ = writeln!(stream, r#"{{"status":"Pulling from x","id":"1"}}"#);
@@ -197,23 +211,28 @@ fn a_pull_that_falls_silent() {
 
 /// A link that was taken down says nothing, like an engine on which nothing happens.
 fn a_stream_that_is_dead() {
-    let cell = cell(engine(|request, stream| {
-        if request.contains("/events") {
-            begin_stream(stream);
-        }
-        hang();
-    }));
+    // Long enough to open the stream on a busy machine.
+    let look = Duration::from_secs(2);
+    let cell = cell_with(
+        look,
+        engine(|request, stream| {
+            if request.contains("/events") {
+                begin_stream(stream);
+            }
+            hang();
+        }),
+    );
     let begun = Instant::now();
     let mut heard = 0;
     let dead = cell.watch(&AtomicBool::new(false), &mut |_| heard += 1).unwrap_err();
     assert!(is_silent(&dead), "{dead:?}");
     assert_eq!(heard, 1, "the stream was open");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < look * 10, "{:?}", begun.elapsed());
 }
 
 fn a_stream_that_is_only_idle() {
     let version = r#"{"Version":"1","ApiVersion":"1.41","GitCommit":"","GoVersion":"","Os":"","Arch":"","KernelVersion":""}"#;
-    let cell = cell(engine(move |request, stream| {
+    let cell = patient(engine(move |request, stream| {
         if request.contains("/events") {
             begin_stream(stream);
             hang();

@@ -15,7 +15,7 @@ use libtest_mimic::Failed;
 use crate::shell::{ensure, until};
 use crate::sql::sql;
 
-/// How long it waits for one write before it opens another session.
+/// How long it waits for a connection and for one write before it opens another session.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two writes.
 const PACE: Duration = Duration::from_millis(5);
@@ -41,11 +41,20 @@ pub struct Written {
 impl Writer {
     /// Makes its table, and returns once it has written.
     pub fn start(uri: &str) -> Result<Self, Failed> {
+        Self::with_patience(PATIENCE, uri)
+    }
+
+    /// One that is to lose no session: it does not give one up because the machine is busy.
+    pub fn patient(uri: &str) -> Result<Self, Failed> {
+        Self::with_patience(PATIENCE * 10, uri)
+    }
+
+    fn with_patience(patience: Duration, uri: &str) -> Result<Self, Failed> {
         sql(uri, "CREATE TABLE written (n bigint PRIMARY KEY, timeline text)")?;
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = thread::spawn({
             let (uri, stop, acknowledged) = (uri.to_owned(), Arc::clone(&stop), Arc::clone(&acknowledged));
-            move || write(&uri, &stop, &acknowledged)
+            move || write(&uri, patience, &stop, &acknowledged)
         });
         let writer = Self { uri: uri.to_owned(), stop, acknowledged, thread: Some(thread) };
         writer.goes_on()?;
@@ -109,7 +118,7 @@ impl Written {
 }
 
 /// A number is never tried twice: what was not acknowledged may be written all the same.
-fn write(uri: &str, stop: &AtomicBool, acknowledged: &AtomicU64) -> Written {
+fn write(uri: &str, patience: Duration, stop: &AtomicBool, acknowledged: &AtomicU64) -> Written {
     let mut written = Written::default();
     let mut session: Option<Session> = None;
     let mut last: Option<Instant> = None;
@@ -119,7 +128,7 @@ fn write(uri: &str, stop: &AtomicBool, acknowledged: &AtomicU64) -> Written {
         let timeline = match &mut session {
             Some(session) => session.write(next),
             None => {
-                session = Session::open(uri);
+                session = Session::open(uri, patience);
                 session.as_mut().and_then(|session| session.write(next))
             }
         };
@@ -143,13 +152,14 @@ struct Session {
     psql: Child,
     stdin: ChildStdin,
     rows: Receiver<String>,
+    patience: Duration,
 }
 
 impl Session {
-    fn open(uri: &str) -> Option<Self> {
+    fn open(uri: &str, patience: Duration) -> Option<Self> {
         let mut psql = Command::new("psql")
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", uri])
-            .env("PGCONNECT_TIMEOUT", "2")
+            .env("PGCONNECT_TIMEOUT", patience.as_secs().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -165,7 +175,7 @@ impl Session {
                 }
             }
         });
-        Some(Self { psql, stdin, rows })
+        Some(Self { psql, stdin, rows, patience })
     }
 
     /// Writes a number, and gives the timeline that it is written on.
@@ -173,7 +183,7 @@ impl Session {
         let timeline = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
         writeln!(self.stdin, "INSERT INTO written SELECT {number}, {timeline} RETURNING n, timeline;")
             .ok()?;
-        let row = self.rows.recv_timeout(PATIENCE).ok()?;
+        let row = self.rows.recv_timeout(self.patience).ok()?;
         let (written, timeline) = row.split_once('|')?;
         (written == number.to_string()).then(|| timeline.to_owned())
     }

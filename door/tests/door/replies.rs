@@ -187,7 +187,7 @@ fn thousands_may_be_parked_without_a_thread_each() {
     let calls: Vec<_> = clients.iter().map(|_| stage.parked()).collect();
     // Tests beside this one have threads of their own, but not as many.
     assert!(threads() < before + 500);
-    assert_eq!(stage.server().gauges().busy, 2000);
+    stage.until("all are known to be busy", |gauges| gauges.busy == 2000);
     assert_eq!(stage.get("/work").status, 200);
     calls.into_iter().for_each(|call| assert!(call.reply.send(Response::text(200, "at last"))));
     clients.iter_mut().for_each(|client| assert_eq!(client.answer().text(), "at last"));

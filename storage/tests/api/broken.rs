@@ -99,7 +99,7 @@ fn ten_thousand_keys() {
             assert_eq!(ask(&mut raw, "GET", "many/0-0").0, 200);
             slowest = slowest.max(begun.elapsed());
         }
-        assert!(slowest < Duration::from_secs(5), "somebody waited {slowest:?}");
+        assert!(slowest < Duration::from_secs(15), "somebody waited {slowest:?}");
     });
     let mut raw = Raw::connect(address);
     assert_eq!(ask(&mut raw, "DELETE", "many").0, 403);

@@ -91,7 +91,7 @@ fn who_never_reads_is_cut_off() {
         if number % 100 == 0 {
             let begun = Instant::now();
             assert_eq!(send(server.address(), "GET", "/version", "", None).status, 200);
-            assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+            assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         }
     }
     // Who is told of this has been told after all that was before.

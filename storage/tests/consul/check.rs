@@ -139,7 +139,7 @@ fn no_leader_is_said() {
     let begun = Instant::now();
     let found = store.check();
     assert!(matches!(found, Err(Unusable::NobodyAnswers { .. })), "{found:?}");
-    assert!(begun.elapsed() < PATIENT.total + Duration::from_secs(1));
+    assert!(begun.elapsed() < PATIENT.total + Duration::from_secs(10));
 }
 
 fn tls_is_spoken() {

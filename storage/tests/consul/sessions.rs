@@ -66,12 +66,12 @@ fn what_has_gone_can_be_taken_at_once() {
         lab.end(&lab.session_of("/l/leader").unwrap());
         let begun = Instant::now();
         store.put(&at, b"2", TTL, Expect::Absent).unwrap();
-        assert!(begun.elapsed() < Duration::from_millis(900), "there is a lock delay");
+        assert!(begun.elapsed() < Duration::from_secs(5), "there is a lock delay");
     }
-    // The bound that the module states.
+    // The bound that the module states, and what a loaded machine may add to it.
     let begun = Instant::now();
     let put = store.put(&at, b"3", TTL, Expect::Anything).unwrap();
-    let latest = begun + Duration::from_secs(22);
+    let latest = begun + Duration::from_secs(20 + 15);
     while store.get(&at).unwrap().is_some() {
         assert!(Instant::now() < latest, "it stays");
         thread::sleep(Duration::from_millis(200));

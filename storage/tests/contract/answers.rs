@@ -7,7 +7,7 @@ use storage::{Changed, Deadline, Expect, Revision, Store};
 use test_servers::{Mode, Proxy, StrangeServer};
 
 use crate::Scenario;
-use crate::bench::{Bench, HASTY, SLACK, Served};
+use crate::bench::{Bench, HASTY, PATIENT, SLACK, Served};
 use crate::say::{is_outage, key, within};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -49,7 +49,7 @@ fn strange_answers_are_no_answers(bench: &mut Bench) {
         let alone = served.through(&[strange.address()], HASTY);
         alone_it_is_an_outage(name, &*alone, &|| strange.requests());
         let good = served.proxy();
-        let both = || served.through(&[strange.address(), good.address()], HASTY);
+        let both = || served.through(&[strange.address(), good.address()], PATIENT);
         the_next_one_serves(name, &both, &|| strange.requests(), &good);
     }
 }
@@ -79,7 +79,7 @@ fn broken_connections_are_no_answers(bench: &mut Bench) {
         bad.set(mode).unwrap();
         let alone = served.through(&[bad.address()], HASTY);
         alone_it_is_an_outage(&name, &*alone, &|| bad.requests().len());
-        let both = || served.through(&[bad.address(), good.address()], HASTY);
+        let both = || served.through(&[bad.address(), good.address()], PATIENT);
         the_next_one_serves(&name, &both, &|| bad.requests().len(), &good);
     }
 }
@@ -113,7 +113,7 @@ fn the_next_one_serves(
     requests: &dyn Fn() -> usize,
     good: &Proxy,
 ) {
-    let (at, longest) = (key("/strange/x"), HASTY.total + SLACK);
+    let (at, longest) = (key("/strange/x"), PATIENT.total + SLACK);
     let get = within(name, longest, || both().get(&at));
     assert!(get.is_ok(), "{name}: {get:?}");
     let list = within(name, longest, || both().list(&at));

@@ -9,7 +9,7 @@ use storage::embedded::http::{Server, ServerOptions};
 use test_servers::{Certificates, Consul, Etcd, EtcdCluster};
 
 /// A server that can be hurt. What it has acknowledged survives.
-pub trait Live: Send {
+pub trait Live: Send + Sync {
     fn kill(&mut self);
     /// Kills as many of several servers as leave too few; `restart` brings back enough.
     fn kill_majority(&mut self) {

@@ -23,7 +23,7 @@ fn a_lost_answer_is_unknown_and_never_sent_again(bench: &mut Bench) {
     for mode in [Mode::LoseAnswers, Mode::WithholdAnswers, Mode::Truncate] {
         let (bad, good) = (served.proxy(), served.proxy());
         for endpoints in [vec![bad.address()], vec![bad.address(), good.address()]] {
-            let store = served.through(&endpoints, HASTY);
+            let store = served.through(&endpoints, PATIENT);
             let held = straight.put(&at, b"0", Some(ttl), Expect::Anything).unwrap();
             let what = format!("{mode:?}, {} endpoints", endpoints.len());
             // Makes the connection, so that it is there to be lost.
@@ -61,7 +61,7 @@ fn what_was_written_is_known_for_ones_own(bench: &mut Bench) {
     let check = |mode: Mode, landed: bool| {
         let at = key("/own").child(&format!("{mode:?}")).unwrap();
         let first = straight.put(&at, b"first", None, Expect::Absent).unwrap();
-        let store = served.through(&[proxy.address()], HASTY);
+        let store = served.through(&[proxy.address()], PATIENT);
         proxy.set(mode).unwrap();
         let (mine, other) = (write_id(), write_id());
         let put = store.put(&at, &mine, None, Expect::Unchanged(first));

@@ -38,10 +38,12 @@ fn everything_is_an_outage(store: &dyn Store, at: &Key, held: Revision) {
 
 fn an_outage_is_not_absence(bench: &mut Bench) {
     let at = key("/a");
+    let held = bench.store.put(&at, b"1", None, Expect::Absent).unwrap();
     let served = bench.served();
     let proxy = served.proxy();
     let store = served.through(&[proxy.address()], HASTY);
-    let held = store.put(&at, b"1", None, Expect::Absent).unwrap();
+    // Makes the connection that is broken below.
+    drop(store.get(&at));
     served.server.kill();
     proxy.cut();
     everything_is_an_outage(&*store, &at, held);
@@ -52,9 +54,11 @@ fn an_outage_is_not_absence(bench: &mut Bench) {
 
 fn a_paused_server_is_not_absence(bench: &mut Bench) {
     let at = key("/a");
+    let held = bench.store.put(&at, b"1", None, Expect::Absent).unwrap();
     let served = bench.served();
     let store = served.through(&[served.address], HASTY);
-    let held = store.put(&at, b"1", None, Expect::Absent).unwrap();
+    // Makes the connection that stands still below.
+    drop(store.get(&at));
     served.server.pause();
     everything_is_an_outage(&*store, &at, held);
     served.server.resume();
@@ -98,7 +102,7 @@ impl Follower {
 
     /// Goes on until what it knows is what is wanted.
     fn follow(mut self, store: &dyn Store, wanted: &[u8]) {
-        let deadline = Deadline::after(Duration::from_secs(30));
+        let deadline = Deadline::after(Duration::from_secs(120));
         let last = self.prefix.child("x").unwrap();
         while self.known.get(&last).map(Vec::as_slice) != Some(wanted) || self.known.len() != 1 {
             assert!(!deadline.has_passed(), "the final state was not seen: {:?}", self.known.keys());

@@ -17,7 +17,7 @@ pub fn soon() -> Deadline {
 }
 
 pub fn later() -> Deadline {
-    Deadline::after(Duration::from_secs(10))
+    Deadline::after(Duration::from_secs(30))
 }
 
 /// A value that nobody else writes.

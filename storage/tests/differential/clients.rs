@@ -51,13 +51,13 @@ const SCRIPT: &str = r#"
 @ ls --sort --recursive --quorum; @ get --quorum /c/a; @ get /c/d; @ set /c/a/b 1; @ set /c/_hidden 1; @ ls --sort /c
 @ get /c/_hidden; @ rm /c/d; @ rm --dir /c/d; @ rm --with-value 9 /c/a; @ rm --with-index 1 /c/a; @ rm --with-value 4 /c/a
 @ rmdir /c/q; @ rm /c/q; @ rmdir /c/e; @ rmdir /c/none; @ rm --recursive /
-(sleep 0.5; @ set /c/one news >/dev/null) & timeout 10 @ watch /c/one; wait
-(sleep 0.5; @ set /c/w/x news >/dev/null) & timeout 10 @ watch --recursive /c/w; wait
-(sleep 0.5; @ rm /c/w/x >/dev/null) & timeout 10 @ watch --recursive /c/w; wait
-(sleep 0.5; @ set /c/f more >/dev/null; sleep 0.5; @ set /c/f again >/dev/null) & timeout 4 @ watch --forever /c/f; wait
-timeout 10 @ watch --after-index $((INDEX + 1)) --recursive /c; timeout 10 @ -o json watch --after-index $((INDEX + 2)) --recursive /c
-(sleep 0.5; @ set /c/r/x 1 >/dev/null; sleep 0.3; @ rm /c/r/x > /dev/null) &
-timeout 4 @ exec-watch --recursive /c/r -- sh -c 'echo "$ETCD_WATCH_ACTION $ETCD_WATCH_KEY"'; wait
+(sleep 2; @ set /c/one news >/dev/null) & timeout 30 @ watch /c/one; wait
+(sleep 2; @ set /c/w/x news >/dev/null) & timeout 30 @ watch --recursive /c/w; wait
+(sleep 2; @ rm /c/w/x >/dev/null) & timeout 30 @ watch --recursive /c/w; wait
+(sleep 2; @ set /c/f more >/dev/null; sleep 1; @ set /c/f again >/dev/null) & timeout 8 @ watch --forever /c/f; wait
+timeout 30 @ watch --after-index $((INDEX + 1)) --recursive /c; timeout 30 @ -o json watch --after-index $((INDEX + 2)) --recursive /c
+(sleep 2; @ set /c/r/x 1 >/dev/null; sleep 1; @ rm /c/r/x > /dev/null) &
+timeout 8 @ exec-watch --recursive /c/r -- sh -c 'echo "$ETCD_WATCH_ACTION $ETCD_WATCH_KEY"'; wait
 @ rm --recursive /c; @ cluster-health; @ member list; @ --version
 "#;
 

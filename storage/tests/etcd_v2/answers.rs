@@ -85,7 +85,7 @@ fn a_server_that_says_nothing_costs_no_more_than_the_timeout() {
     let begun = std::time::Instant::now();
     assert_eq!(sort(&store.get(&at)), Sort::Unavailable);
     assert_eq!(sort(&store.put(&at, b"1", None, Expect::Anything)), Sort::OutcomeUnknown);
-    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert!(begun.elapsed() < Duration::from_secs(9));
 }
 
 /// The head of the answer says how far the store is, and a change from before may still be behind it: a watch that ends
@@ -104,7 +104,7 @@ fn a_watch_skips_nothing_that_is_on_its_way() {
     });
     let (store, at) = (connect(&[endpoint]), Key::parse("/a").unwrap());
     let watch = |ms| store.watch(&at, Revision(5), Deadline::after(Duration::from_millis(ms))).unwrap();
-    assert_eq!(watch(300).revision, Revision(5));
+    assert_eq!(watch(100).revision, Revision(5));
     assert_eq!(watch(0).revision, Revision(5));
     assert_eq!(watch(1500).revision, Revision(9), "by now it would have come");
 }

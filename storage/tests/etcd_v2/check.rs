@@ -22,7 +22,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("every_read_asks_for_a_quorum", every_read_asks_for_a_quorum),
 ];
 
-const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_secs(3) };
+const TIMEOUTS: Timeouts = Timeouts { connect: Duration::from_secs(1), total: Duration::from_secs(8) };
 
 fn client(endpoints: &[&str], who: Option<(&str, &str)>, tls: Option<Tls>) -> EtcdV2 {
     let endpoints = endpoints.iter().map(|&endpoint| endpoint.to_owned()).collect();
@@ -36,7 +36,7 @@ fn client(endpoints: &[&str], who: Option<(&str, &str)>, tls: Option<Tls>) -> Et
 fn told(store: &EtcdV2) -> (&'static str, String) {
     let begun = Instant::now();
     let Err(error) = store.check() else { return ("usable", String::new()) };
-    assert!(begun.elapsed() < TIMEOUTS.total * 2 + Duration::from_secs(1), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < TIMEOUTS.total * 2 + Duration::from_secs(10), "it took {:?}", begun.elapsed());
     let sort = match &error {
         Unusable::NobodyAnswers { .. } => "nobody",
         Unusable::AnotherServer { .. } => "another",
@@ -76,9 +76,10 @@ fn strangers_are_not_etcd() {
     check("hanging", &client(&[&proxy.endpoint()], None, None), "nobody", "no answer");
     let both = client(&[&nobody, &server.endpoint(), &proxy.endpoint(), etcd.endpoint()], None, None);
     assert_eq!(both.check(), Ok(()), "one is enough");
-    let begun = Instant::now();
+    let asked = (server.requests(), proxy.connections());
     assert_eq!(both.get(&Key::parse("/a").unwrap()), Ok(None));
-    assert!(begun.elapsed() < Duration::from_millis(500), "the check has found who answers");
+    let asked_then = (server.requests(), proxy.connections());
+    assert_eq!(asked_then, asked, "the check has found who answers");
 }
 
 fn without_the_v2_api_the_setting_is_named() {

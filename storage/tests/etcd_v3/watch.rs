@@ -149,11 +149,11 @@ fn a_store_set_back_says_resync() {
     let store = client(etcd.endpoint(), None);
     let now = store.put(&key("/w/x"), b"1", None, Expect::Absent).unwrap();
     for after in [now.0 + 1000, i64::MAX as u64, u64::MAX] {
-        for wait in [0, 5000] {
+        for wait in [0, 20_000] {
             let begun = Instant::now();
             let changes = store.watch(&key("/w"), Revision(after), within(wait)).unwrap();
             assert_eq!((changes.what, changes.revision), (Changed::Resync, now), "{after}");
-            assert!(begun.elapsed() < Duration::from_secs(3), "{after}");
+            assert!(begun.elapsed() < Duration::from_secs(8), "{after}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::writer::Writer;
 /// From one node to three to two: the leader is the same all the time, and a client notices nothing.
 pub fn one_three_two(broker: &Broker) -> Result<(), Failed> {
     let uri = broker.order("g1", CLUSTER, &json!({"node-count": 1}))?;
-    let writer = Writer::start(&uri)?;
+    let writer = Writer::patient(&uri)?;
     let leader = broker.leader("g1")?;
     for count in [3, 2] {
         broker.update("g1", json!({"parameters": {"node-count": count}}))?;
