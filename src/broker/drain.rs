@@ -13,7 +13,7 @@ use storage::StoreError;
 use super::cordons::is_on;
 use super::core::Core;
 use super::relocate::relocation;
-use super::{Accepted, BrokerError, DrainRequest, Drained, RehearsedMove};
+use super::{Accepted, BrokerError, DrainRequest, Drained, Fate, RehearsedMove};
 use crate::model::{CellGuid, InstanceId, OperationId};
 use crate::state::{CordonRecord, DrainRecord, OperationState};
 
@@ -152,14 +152,15 @@ impl Core {
                 left_off += 1;
                 continue;
             }
-            let (steps, stuck) = match self.relocate(&instance_id, cell, true) {
-                Ok(Accepted::Rehearsed { steps }) => (Some(steps), None),
+            let fate = match self.relocate(&instance_id, cell, true) {
+                Ok(Accepted::Rehearsed { steps }) => Fate::Steps(steps),
                 Ok(Accepted::Already | Accepted::Running { .. })
                 | Err(BrokerError::InstanceUnknown | BrokerError::InstanceGone) => continue,
                 Err(error @ BrokerError::Store(StoreError::Unavailable { .. })) => return Err(error),
-                Err(error) => (None, Some(self.why_not(&instance_id, &error)?)),
+                Err(error @ (BrokerError::Concurrency | BrokerError::Busy)) => Fate::Waits(error.to_string()),
+                Err(error) => Fate::Stuck(self.why_not(&instance_id, &error)?),
             };
-            moves.push(RehearsedMove { instance_id, steps, stuck });
+            moves.push(RehearsedMove { instance_id, fate });
         }
         Ok(Drained::Rehearsed { moves, left_off })
     }
@@ -302,7 +303,11 @@ impl Core {
 
     /// Why it cannot be moved, with what its user has to do with that.
     fn why_not(&self, instance: &InstanceId, error: &BrokerError) -> Result<String, StoreError> {
-        let record = self.instances.load(instance)?;
+        let record = match self.instances.load(instance) {
+            // Then that is why.
+            Err(StoreError::Corrupt { .. }) => None,
+            record => record?,
+        };
         let wanted = record.and_then(|record| {
             let plan = self.plan_of(&record.value).ok()?;
             self.driver_of(&record.value).order(plan, &record.value.parameters).ok()?.cells

@@ -61,7 +61,7 @@ pub use request::{
 };
 
 pub use sights::{
-    CellStanding, CellView, Demotion, DrainView, Drained, InstanceView, NodeView, OperationView,
+    CellStanding, CellView, Demotion, DrainView, Drained, Fate, InstanceView, NodeView, OperationView,
     RehearsedMove,
 };
 

@@ -149,12 +149,21 @@ pub enum Drained {
 pub struct RehearsedMove {
     /// Which.
     pub instance_id: InstanceId,
+    /// What.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// What would become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
     /// What would be done, in order, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<Vec<String>>,
+    Steps(Vec<String>),
     /// Why it would stay.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stuck: Option<String>,
+    Stuck(String),
+    /// Why it would be moved later: what its steps are is seen then.
+    Waits(String),
 }
 
 /// What became of an instance that was led from a cell.

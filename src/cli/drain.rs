@@ -127,6 +127,9 @@ fn rehearsed(cell: &CellGuid, body: &Value, output: Output) -> Result<(), Failur
         if let Some(reason) = one["stuck"].as_str() {
             said.push_str(&format!("  stays: {reason}\n"));
         }
+        if let Some(reason) = one["waits"].as_str() {
+            said.push_str(&format!("  is moved later: {reason}\n"));
+        }
         for step in one["steps"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             said.push_str(&format!("  {step}\n"));
         }

@@ -54,7 +54,7 @@ fn what_is_said_of_cells() {
     check(line, r#"{"at_once": 64, "dry_run": false}"#, 202, &begun, &drained("Some(64)", false));
     let rehearsed = concat!(
         r#"{"dry_run":true,"service_instances":[{"instance_id":"b1","steps":["add node new-1 on cell c2"]},"#,
-        r#"{"instance_id":"b2","stuck":"it is pinned"}],"left_off":1}"#
+        r#"{"instance_id":"b2","stuck":"it is pinned"},{"instance_id":"b3","waits":"it is busy"}],"left_off":1}"#
     );
     check(line, r#"{"dry_run": true}"#, 200, rehearsed, &drained("None", true));
     bench.desk.next(Next::Soon);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use patroni_broker::api::Orders;
 use patroni_broker::broker::{
     Accepted, BindRequest, Binding, Bound, BrokerError, CellStanding, CellView, Demotion, DeprovisionRequest,
-    DrainRequest, DrainView, Drained, Endpoint, FetchRequest, Fetched, InstanceView, LastOperation, NodeView,
-    OperationView, Outcome, PollRequest, ProvisionRequest, RehearsedMove, UnbindRequest, Unbound,
+    DrainRequest, DrainView, Drained, Endpoint, Fate, FetchRequest, Fetched, InstanceView, LastOperation,
+    NodeView, OperationView, Outcome, PollRequest, ProvisionRequest, RehearsedMove, UnbindRequest, Unbound,
     UpdateRequest,
 };
 use patroni_broker::model::{BindingId, CellGuid, InstanceId, NodeId, OperationId, PlanId, ServiceId};
@@ -348,16 +348,16 @@ impl Orders for Desk {
     fn drain(&self, request: &DrainRequest) -> Result<Drained, BrokerError> {
         let next = self.hear(request)?;
         known(&request.cell)?;
-        let move_of = |instance: &str, steps: Option<Vec<String>>, stuck: Option<&str>| RehearsedMove {
+        let move_of = |instance: &str, fate: Fate| RehearsedMove {
             instance_id: InstanceId::parse(instance).expect("an id"),
-            steps,
-            stuck: stuck.map(str::to_owned),
+            fate,
         };
         Ok(match next {
             _ if request.dry_run => Drained::Rehearsed {
                 moves: vec![
-                    move_of("b1", Some(vec!["add node new-1 on cell c2".to_owned()]), None),
-                    move_of("b2", None, Some("it is pinned")),
+                    move_of("b1", Fate::Steps(vec!["add node new-1 on cell c2".to_owned()])),
+                    move_of("b2", Fate::Stuck("it is pinned".to_owned())),
+                    move_of("b3", Fate::Waits("it is busy".to_owned())),
                 ],
                 left_off: 1,
             },

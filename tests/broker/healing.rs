@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use patroni_broker::broker::{BrokerError, DrainRequest, Drained, LastOperation, Outcome, UpdateRequest};
+use patroni_broker::broker::{
+    BrokerError, DrainRequest, Drained, Fate, LastOperation, Outcome, UpdateRequest,
+};
 use patroni_broker::cells::fake::Call;
 use patroni_broker::cells::{Cell, ContainerState};
 use patroni_broker::model::{ContainerName, NodeId};
@@ -21,7 +23,7 @@ fn grown(nodes: usize) -> UpdateRequest {
 
 impl Lab {
     /// Lets the operation's time be over, for a broker that starts now.
-    fn overdue(&mut self) {
+    pub fn overdue(&mut self) {
         self.stop();
         let mut record = self.record("b1").unwrap();
         record.value.operation.as_mut().unwrap().deadline_ms = 1;
@@ -124,7 +126,10 @@ fn a_cluster_that_works_again_is_used_again() {
     let rehearsed = || {
         let request = DrainRequest { cell: cell("c1"), at_once: None, dry_run: true };
         match lab.broker().drain(&request).unwrap() {
-            Drained::Rehearsed { moves, .. } => moves[0].stuck.clone(),
+            Drained::Rehearsed { moves, .. } => match &moves[0].fate {
+                Fate::Stuck(reason) => Some(reason.clone()),
+                Fate::Steps(_) | Fate::Waits(_) => None,
+            },
             begun @ Drained::Begun(_) => panic!("{begun:?}"),
         }
     };
