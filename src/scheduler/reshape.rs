@@ -16,10 +16,14 @@ pub fn reshape(choice: &Choice, come: &[(NodeId, CellGuid)], wish: &Reshape) -> 
     let remade = remade(choice, wish);
     let lasting: Vec<NodeId> = names(&choice.stay).chain(come.iter().map(|(node, _)| node.clone())).collect();
     let mut steps = check_image(&remade, come, wish);
+    // Settings may be such as only the new image or its memory can bear: where all are made anew, that is their restart.
+    let all_anew = choice.go.is_empty() && remade.len() == choice.stay.len();
     if let Some((from, to)) = &wish.configure {
         steps.push(Step::Configure { from: from.clone(), to: to.clone() });
-        let standing: Vec<&Standing> = choice.stay.iter().chain(&choice.go).collect();
-        steps.extend(restarts(&standing));
+        if !all_anew {
+            let standing: Vec<&Standing> = choice.stay.iter().chain(&choice.go).collect();
+            steps.extend(restarts(&standing));
+        }
     }
     steps.extend(come.iter().map(|(node, cell)| Step::AddNode { node: node.clone(), cell: cell.clone() }));
     if !come.is_empty() {
@@ -36,6 +40,9 @@ pub fn reshape(choice: &Choice, come: &[(NodeId, CellGuid)], wish: &Reshape) -> 
         let later = names(&choice.go[place + 1..]);
         steps.extend(hand_over(lasting.iter().cloned().chain(later).collect()));
         steps.push(retire(node));
+    }
+    if all_anew && wish.configure.is_some() {
+        steps.extend(restarts_whoever_leads(&lasting));
     }
     let last = Step::AwaitNodes { nodes: lasting };
     if !steps.is_empty() && steps.last() != Some(&last) {
@@ -72,6 +79,13 @@ pub(super) fn restarts(nodes: &[&Standing]) -> Vec<Step> {
     let again = if leaders.is_empty() { &[][..] } else { &replicas[..] };
     let order = replicas.iter().chain(&leaders).chain(again);
     order.map(|node| Step::RestartNode { node: node.node.clone() }).collect()
+}
+
+/// The same where the leader may have changed on the way: all, and all once more. Whose settings do not wait for it is
+/// not restarted.
+pub(super) fn restarts_whoever_leads(nodes: &[NodeId]) -> Vec<Step> {
+    let again = if nodes.len() > 1 { nodes } else { &[][..] };
+    nodes.iter().chain(again).map(|node| Step::RestartNode { node: node.clone() }).collect()
 }
 
 /// Lets one of these lead, if there are any.
@@ -230,6 +244,23 @@ mod tests {
             And::Both,
             "check new on c b, configure one>two, restart n2, restart n1, restart n2, add n3@c, await n3, \
              hand over to n3 n1, remake n2@b old>new, await n2 n3, hand over to n2 n3, retire n1@a, await n2 n3",
+        );
+        // All are made anew: that is the restart. What was lowered may wait for another yet.
+        check(
+            "n1@a leader",
+            "",
+            "",
+            And::Both,
+            "check new on a, configure one>two, remake n1@a old>new, await n1, restart n1, await n1",
+        );
+        check(
+            "n1@a leader, n2@b",
+            "",
+            "n3@c",
+            And::Both,
+            "check new on c b a, configure one>two, add n3@c, await n3, hand over to n1 n3, remake n2@b old>new, \
+             await n1 n2 n3, hand over to n2 n3, remake n1@a old>new, await n1 n2 n3, \
+             restart n1, restart n2, restart n3, restart n1, restart n2, restart n3, await n1 n2 n3",
         );
         // The one that goes holds the fort while the one that stays is made anew.
         check(

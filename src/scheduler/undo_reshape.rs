@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::choice::Standing;
 use super::plan::Step;
-use super::reshape::{hand_over, names, others, restarts, retire};
+use super::reshape::{hand_over, names, others, restarts, restarts_whoever_leads, retire};
 use crate::model::NodeId;
 
 /// How a reshaping that failed is undone, from its steps and how many of them were begun, and the nodes that the record
@@ -20,8 +20,10 @@ pub fn undo_reshape(nodes: &[Standing], steps: &[Step], begun: usize) -> Vec<Ste
     let lasting: Vec<NodeId> = names(&stay).collect();
     let was_begun = |node: &NodeId| begun.iter().any(|step| concerns(step, node));
 
-    let mut undo = Vec::new();
-    let mut is_touched = false;
+    // Settings go back first: they may be what nobody can start with.
+    let mut undo: Vec<Step> = begun.iter().find_map(configured_back).into_iter().collect();
+    let is_configured = !undo.is_empty();
+    let mut is_touched = is_configured;
     for node in &retired {
         if was_begun(&node.node) {
             is_touched = true;
@@ -29,15 +31,17 @@ pub fn undo_reshape(nodes: &[Standing], steps: &[Step], begun: usize) -> Vec<Ste
         }
         undo.push(retire(node));
     }
-    for (node, step) in remade_back(&stay, begun) {
+    let back = remade_back(&stay, begun);
+    let is_remade = !back.is_empty();
+    for (node, step) in back {
         is_touched = true;
         undo.extend(hand_over(others(&lasting, &node.node)));
         undo.push(step);
         undo.push(Step::AwaitNodes { nodes: lasting.clone() });
     }
-    if let Some(configure) = begun.iter().find_map(configured_back) {
-        is_touched = true;
-        undo.push(configure);
+    if is_configured && is_remade {
+        undo.extend(restarts_whoever_leads(&lasting));
+    } else if is_configured {
         undo.extend(restarts(&stay.iter().collect::<Vec<_>>()));
     }
     let last = Step::AwaitNodes { nodes: lasting };
@@ -265,8 +269,8 @@ mod tests {
             "check new on c b a, configure one>two, restart n2, restart n1, restart n2, add n3@c, await n3, \
              hand over to n1 n3, remake n2@b old>new",
             "await n1 n2 n3, hand over to n2 n3, remake n1@a old>new, await n1 n2 n3",
-            "hand over to n1 n2, retire n3@c, hand over to n1, remake n2@b new>old, await n1 n2, \
-             configure two>one, restart n2, restart n1, restart n2, await n1 n2",
+            "configure two>one, hand over to n1 n2, retire n3@c, hand over to n1, remake n2@b new>old, await n1 n2, \
+             restart n1, restart n2, restart n1, restart n2, await n1 n2",
         );
         // A node that was made anew is not, once it is gone.
         check(

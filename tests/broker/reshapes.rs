@@ -10,7 +10,7 @@ use patroni_broker::state::{Instances, OperationState, OwedRemoval, keys};
 use serde_json::json;
 use storage::Expect;
 
-use crate::cluster::{CELLS, alter, alter_parameters, failed, to_plan};
+use crate::cluster::{CELLS, alter, alter_parameters, failed, settings, to_plan};
 use crate::dream::refused;
 use crate::lab::{Lab, id, order, until};
 
@@ -263,13 +263,8 @@ fn a_cluster_changes_its_plan() {
     assert_eq!(config["synchronous_mode"], true);
     assert_eq!(config["postgresql"]["parameters"], json!({"max_connections": 200}));
     let events = lab.patroni.events("b1");
-    let expected = [
-        "configure".to_owned(),
-        format!("restart {second}"),
-        format!("restart {first}"),
-        format!("{first} > {second}"),
-    ];
-    assert_eq!(events, expected);
+    // Who is made anew with the settings waits for no restart.
+    assert_eq!(events, ["configure".to_owned(), format!("{first} > {second}")]);
     assert_eq!(lab.patroni.fewest("b1"), 1);
     lab.assert_as_recorded("another plan");
     // And back: what the other plan set is unset.
@@ -277,6 +272,21 @@ fn a_cluster_changes_its_plan() {
     assert_eq!(lab.patroni.config("b1")["postgresql"]["parameters"], json!({}));
     lab.assert_as_recorded("the first plan");
     lab.assert_goes();
+}
+
+/// Where nobody is made anew, who waits for a restart is restarted: the replica before the leader.
+#[test]
+fn a_cluster_changes_its_settings() {
+    let mut lab = Lab::clustered(CELLS, 2);
+    let large = lab.catalog.services[0].plans.iter_mut().find(|plan| plan.id.as_str() == "large").unwrap();
+    settings(large).memory_bytes = None;
+    lab.start();
+    lab.patroni.trouble(|troubles| troubles.needs_restart = ["max_connections".to_owned()].into());
+    let (first, second) = (lab.node_on("c1"), lab.node_on("c2"));
+    assert_eq!(lab.update(to_plan("large")), Ok(Outcome::Succeeded));
+    let expected = ["configure".to_owned(), format!("restart {second}"), format!("restart {first}")];
+    assert_eq!(lab.patroni.events("b1"), expected);
+    lab.assert_as_recorded("other settings");
 }
 
 /// One after the other asks for the same, while it is done.
@@ -341,15 +351,17 @@ fn what_is_so_already_is_no_operation() {
 #[test]
 fn what_is_not_usable_is_not_updated() {
     let mut lab = Lab::clustered(CELLS, 1);
-    lab.change_plan(|plan| plan.maximum_polling_duration_s = 1);
     // Its only leader goes in the middle, with its data.
     lab.patroni.trouble(|troubles| troubles.held_back = ["c2".to_owned()].into());
     lab.begin(grown(2));
     until("the new node to run", || (lab.running().len() == 2).then_some(()));
     lab.cell("c1").set_away(true);
     let node = NodeId::parse(&lab.node_on("c1")).unwrap();
+    lab.patroni.silence("b1");
     lab.engine.lose(&patroni_broker::model::ContainerName::of(&node));
-    lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
+    lab.overdue();
+    until("the update to be undone", || lab.record("b1").unwrap().value.operation?.failure);
+    lab.overdue();
     let LastOperation::Failed { instance_usable, .. } = lab.settle("b1") else { panic!("it succeeded") };
     assert_eq!(instance_usable, Some(false));
     assert!(matches!(refused(lab.update(grown(3))), BrokerError::InstanceFailed { .. }));

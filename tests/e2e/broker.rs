@@ -17,6 +17,7 @@ pub const CLUSTER: &str = "1545e30e-6dc3-11e5-826a-6c4008a663f0";
 pub const SMALL: &str = "2f3a7c52-9f2e-4a6e-8a35-0c2b8d0f7a01";
 pub const LARGE: &str = "2f3a7c52-9f2e-4a6e-8a35-0c2b8d0f7a02";
 pub const MAINTAINED: &str = "2f3a7c52-9f2e-4a6e-8a35-0c2b8d0f7a03";
+pub const MISTAKEN: &str = "2f3a7c52-9f2e-4a6e-8a35-0c2b8d0f7a04";
 
 /// As long as an operation may take on a machine that is busy.
 const OPERATION: Duration = Duration::from_secs(240);
@@ -218,7 +219,7 @@ impl Broker {
 
     /// What a node's Patroni says of itself.
     pub fn patroni(&self, node: &Node) -> Result<Value, Failed> {
-        Ok(serde_json::from_str(&bash(&format!("curl -s -m 2 http://{}/patroni", node.rest), &[])?)?)
+        Ok(serde_json::from_str(&bash(&format!("curl -s -m 5 http://{}/patroni", node.rest), &[])?)?)
     }
 
     /// Nothing of any instance is in the store any more, within the time that a TTL may take: on Consul, twice its own.

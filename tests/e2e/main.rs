@@ -65,6 +65,7 @@ fn lives(ready: bool, etcd: bool) -> Vec<Trial> {
     let on_one_host = [
         Trial::test("one_three_two", || on_one_host(counts::one_three_two)),
         Trial::test("a_move_of_both_nodes", || on_one_host(moves::both_nodes)),
+        Trial::test("a_mistaken_plan", || on_one_host(plans::mistaken)),
         Trial::test("another_plan", || on_one_host(plans::another)),
     ];
     let in_the_lab = [

@@ -29,14 +29,29 @@ impl Steering<'_> {
         to: &Map<String, Value>,
     ) -> Result<(), MemberError> {
         let sight = self.look()?;
-        let Some(leader) = sight.leader() else { return not_now("nobody leads".to_owned()) };
-        let door = self.door_of(&leader.node)?;
-        if let Err(error) = self.api.patch_config(&door, &Value::Object(patch(from, to))) {
-            return not_now(format!("node {}: {error}", leader.node));
-        }
+        self.tell(&sight, &Value::Object(patch(from, to)))?;
         let slowest = [from, to].into_iter().filter_map(loop_wait).chain([sight.loop_wait]).max();
         let deadline = Instant::now() + self.patience.beside + 3 * slowest.unwrap_or(sight.loop_wait);
         self.await_loops(self.waiting(&sight)?, deadline)
+    }
+
+    /// Any member takes settings for all of them. The leader is asked first; but settings may be why nobody leads.
+    fn tell(&self, sight: &Sight, patch: &Value) -> Result<(), MemberError> {
+        let leader = sight.leader().map(|member| &member.node);
+        let mut nodes: Vec<&NodeId> = self.record.nodes.iter().map(|node| &node.node_id).collect();
+        nodes.sort_by_key(|node| Some(*node) != leader);
+        let mut words = Vec::new();
+        for (node, door) in nodes.into_iter().filter_map(|node| Some((node, self.door(node)?))) {
+            match self.api.patch_config(&door, patch) {
+                Ok(()) => return Ok(()),
+                Err(error) => words.push(format!("node {node}: {error}")),
+            }
+        }
+        if words.is_empty() {
+            let reason = "nobody knows where the nodes' REST APIs are reached".to_owned();
+            return Err(MemberError::Refused { reason });
+        }
+        not_now(words.join("; "))
     }
 
     fn waiting(&self, sight: &Sight) -> Result<BTreeMap<NodeId, Waiting>, MemberError> {

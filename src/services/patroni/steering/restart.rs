@@ -2,7 +2,11 @@
 
 use super::{Steering, not_now};
 use crate::model::NodeId;
+use crate::patroni::RestError;
 use crate::services::MemberError;
+
+/// What Patroni says when PostgreSQL did not start again: not of one that is still starting.
+const FAILED: &str = "restart failed";
 
 impl Steering<'_> {
     /// Restarts a node's PostgreSQL, if its settings wait for that.
@@ -11,7 +15,13 @@ impl Steering<'_> {
         let failed = |error| MemberError::NotNow { reason: format!("node {node}: {error}") };
         let status = self.api.status(&door).map_err(failed)?;
         if status.pending_restart {
-            self.api.restart(&door).map_err(failed)?;
+            self.api.restart(&door).map_err(|error| match &error {
+                // With these settings it will not start at the next try either.
+                RestError::Refused { reason } if reason.contains(FAILED) => {
+                    MemberError::Refused { reason: format!("node {node}: {error}") }
+                }
+                _ => failed(error),
+            })?;
         } else if status.server_version.is_none() {
             return not_now(format!("node {node}: PostgreSQL does not run"));
         }

@@ -250,12 +250,20 @@ fn settings_are_seen_by_all_that_run() {
 
     let hangs = Api { hangs: true, ..Api::default() };
     check(three, &hangs, "not now: n1, n2 have not seen the new settings", &[patch]);
-    check("n2:replica:running", &Api::default(), "not now: nobody leads", &[]);
+    // Settings may be why nobody leads: then any member takes them. So it is where the leader's API is not known.
+    check("n2:replica:running", &Api::default(), "done", &[patch, "10.0.0.1:21002 status"]);
+    check(
+        "n4:master:running",
+        &Api::default(),
+        "never: nobody knows where node n4's REST API is reached",
+        &[patch],
+    );
     let answer = Some(RestError::NoAnswer { reason: "timeout".to_owned() });
     let silent = Api { answer, ..Api::default() };
-    check(three, &silent, "not now: node n1: Patroni does not answer: timeout", &[patch]);
-    let reason = "never: nobody knows where node n4's REST API is reached";
-    check("n4:master:running", &Api::default(), reason, &[]);
+    let reason = "not now: node n2: Patroni does not answer: timeout; node n1: Patroni does not answer: timeout; \
+                  node n3: Patroni does not answer: timeout";
+    let second = r#"[fd00::3]:21003 {"ttl":30,"x":null}"#;
+    check("n1:replica:running, n2:master:running", &silent, reason, &[patch, second]);
 }
 
 #[test]
@@ -275,4 +283,14 @@ fn who_waits_for_a_restart_is_restarted() {
     let silent = Api { answer, ..Api::default() };
     check(&silent, "n1", "not now: node n1: Patroni does not answer: timeout", status);
     check(&Api::default(), "n9", "never: nobody knows where node n9's REST API is reached", "");
+    let refusing = |reason: &str| Api {
+        pending: true,
+        streaming: "n2",
+        answer: Some(RestError::Refused { reason: reason.to_owned() }),
+        ..Api::default()
+    };
+    let both = format!("{status}, 10.0.0.1:21001 restart");
+    check(&refusing("restart failed"), "n1", "never: node n1: Patroni refuses: restart failed", &both);
+    let slow = "postgres is still starting";
+    check(&refusing(slow), "n1", &format!("not now: node n1: Patroni refuses: {slow}"), &both);
 }
