@@ -1,15 +1,13 @@
 //! Bindings that take their time: made and ended without anybody performing it, and not twice.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use patroni_broker::broker::{BindRequest, BrokerError, LastOperation, UnbindRequest, Unbound};
 use patroni_broker::model::BindingId;
 use patroni_broker::state::keys;
 use serde_json::json;
-use storage::Clock;
 
 use crate::dream::{
     bind, binding_goes_on, departure, dream, given, look, map, poll_binding, refused, unbind,
@@ -17,8 +15,9 @@ use crate::dream::{
 };
 use crate::lab::{Lab, binding_id, id, until};
 
-/// Long enough that what is asked meanwhile comes before its end.
 const SLOW: &str = r#"{"asynchronous": true, "delay_ms": 1000}"#;
+/// How long that takes.
+const SLOW_MS: u64 = 1000;
 
 fn polled(request: BindRequest) -> BindRequest {
     BindRequest { accepts_incomplete: true, ..request }
@@ -37,6 +36,7 @@ fn fetch(lab: &Lab, name: &str) -> Result<(), BrokerError> {
 fn a_binding_is_made_and_ended_in_its_time() {
     for restarts in [false, true] {
         let mut lab = Lab::dreaming("{}");
+        let clock = lab.stop_the_clock();
         assert_eq!(refused(lab.broker().bind(bind("d1", "x", SLOW))), BrokerError::AsyncRequired);
         let operation = binding_goes_on(lab.broker().bind(polled(bind("d1", "x", SLOW))));
         assert!(operation.as_str().starts_with("bind-"));
@@ -49,6 +49,7 @@ fn a_binding_is_made_and_ended_in_its_time() {
         if restarts {
             lab.start();
         }
+        clock.pass(SLOW_MS);
         let ended = lab.settle_binding("d1", "x", &operation);
         assert_eq!(ended, LastOperation::Succeeded { description: "bound".to_owned() });
         assert_eq!(fetch(&lab, "x"), Ok(()));
@@ -64,6 +65,7 @@ fn a_binding_is_made_and_ended_in_its_time() {
         if restarts {
             lab.start();
         }
+        clock.pass(SLOW_MS);
         until("the binding to go", || {
             match lab.broker().last_operation(&poll_binding("d1", "x", Some(&operation))) {
                 Ok(LastOperation::InProgress { .. }) => None,
@@ -143,7 +145,8 @@ fn a_binding_whose_end_fails_stays() {
 /// What is being made is halted, at once or in its time, and never comes to be (OSB 2.17, "Unbinding").
 #[test]
 fn ending_a_binding_halts_its_making() {
-    let lab = Lab::dreaming("{}");
+    let mut lab = Lab::dreaming("{}");
+    let clock = lab.stop_the_clock();
     let making = binding_goes_on(lab.broker().bind(polled(bind("d1", "x", SLOW))));
     let ending = unbinding_goes_on(lab.broker().unbind(polled_end(unbind("d1", "x"))));
     let told = lab.broker().last_operation(&poll_binding("d1", "x", Some(&making))).unwrap();
@@ -151,6 +154,7 @@ fn ending_a_binding_halts_its_making() {
     let told = lab.broker().last_operation(&poll_binding("d1", "x", Some(&ending))).unwrap();
     assert!(matches!(told, LastOperation::InProgress { .. }), "{told:?}");
     assert_eq!(fetch(&lab, "x"), Err(BrokerError::BindingUnknown), "it never was there");
+    clock.pass(SLOW_MS);
     until("the binding to go", || {
         matches!(fetch(&lab, "x"), Err(BrokerError::BindingUnknown)).then_some(())?;
         (lab.keys() == ["/service/d1/state"]).then_some(())
@@ -161,10 +165,12 @@ fn ending_a_binding_halts_its_making() {
     let fails = r#"{"asynchronous": true, "delay_ms": 1000, "fail": "unbind"}"#;
     binding_goes_on(lab.broker().bind(polled(bind("d1", "x", fails))));
     let ending = unbinding_goes_on(lab.broker().unbind(polled_end(unbind("d1", "x"))));
+    clock.pass(SLOW_MS);
     assert!(matches!(lab.settle_binding("d1", "x", &ending), LastOperation::Failed { .. }));
     assert_eq!(fetch(&lab, "x"), Err(BrokerError::BindingUnknown));
     // And goes, when it is asked for again.
     let ending = unbinding_goes_on(lab.broker().unbind(polled_end(unbind("d1", "x"))));
+    clock.pass(SLOW_MS);
     until("the binding to go", || {
         let told = lab.broker().last_operation(&poll_binding("d1", "x", Some(&ending)));
         (told == Err(BrokerError::BindingGone)).then_some(())
@@ -195,29 +201,13 @@ fn the_same_binding_twice_is_one() {
     }
 }
 
-/// A wall clock that is ahead of the machine's.
-#[derive(Default)]
-struct Ahead(AtomicU64);
-
-impl Clock for Ahead {
-    fn now(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn wall(&self) -> SystemTime {
-        SystemTime::now() + Duration::from_millis(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// Once, a bind whose sender waited was answered as if nothing had been done where it woke a moment late: it found the
 /// unbinding in its own operation's place.
 #[test]
 fn who_waits_for_a_binding_is_told_what_became_of_it() {
-    let clock = Arc::new(Ahead::default());
     let mut lab = Lab::dreaming("{}");
-    lab.clock = Arc::clone(&clock) as Arc<dyn Clock>;
-    lab.start();
-    let pass = || clock.0.fetch_add(2_500, Ordering::SeqCst);
+    let clock = lab.stop_the_clock();
+    let pass = || clock.pass(2_500);
     for fails in [false, true] {
         let parameters = json!({"delay_ms": 2_500, "fail": if fails { vec!["unbind"] } else { vec![] }});
         let made = || lab.broker().bind(polled(bind("d1", "x", &parameters.to_string())));
@@ -287,7 +277,8 @@ fn all_who_wait_for_what_fails_are_told() {
 /// What was said of it is written down: a clock that is set back, or another broker's, does not take it back.
 #[test]
 fn what_was_said_of_a_binding_stays_so() {
-    let lab = Lab::dreaming("{}");
+    let mut lab = Lab::dreaming("{}");
+    let clock = lab.stop_the_clock();
     let operation = binding_goes_on(lab.broker().bind(polled(bind("d1", "x", SLOW))));
     let key = patroni_broker::state::keys::binding(&crate::lab::id("d1"), &binding_id("x"));
     let written = || {
@@ -296,20 +287,22 @@ fn what_was_said_of_a_binding_stays_so() {
         record["operation"]["state"].as_str().unwrap().to_owned()
     };
     assert_eq!(written(), "in-progress");
+    clock.pass(SLOW_MS);
     lab.settle_binding("d1", "x", &operation);
     assert_eq!(written(), "succeeded");
 }
 
 #[test]
 fn bindings_of_different_ids_are_made_at_the_same_time() {
-    let lab = Lab::dreaming("{}");
+    let mut lab = Lab::dreaming("{}");
+    let clock = lab.stop_the_clock();
     let names = ["x", "y", "z"];
     let operations = names.map(|name| binding_goes_on(lab.broker().bind(polled(bind("d1", name, SLOW)))));
-    let begun = Instant::now();
+    // The time that one of them takes is enough for all.
+    clock.pass(SLOW_MS);
     for (name, operation) in names.iter().zip(&operations) {
         assert!(matches!(lab.settle_binding("d1", name, operation), LastOperation::Succeeded { .. }));
     }
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 /// Whatever the instance's end meets, nothing is left.
@@ -340,12 +333,14 @@ fn bindings_go_with_their_instance() {
 /// Nobody is told what an instance gives while it goes.
 #[test]
 fn nothing_is_given_of_what_goes() {
-    let lab = Lab::dreaming(r#"{"asynchronous": true, "delay_ms": 1500}"#);
+    let mut lab = Lab::dreaming(SLOW);
+    let clock = lab.stop_the_clock();
     let quick = r#"{"asynchronous": false, "delay_ms": 0}"#;
     given(lab.broker().bind(bind("d1", "x", quick)));
     lab.broker().deprovision(departure("d1", true)).unwrap();
     assert_eq!(fetch(&lab, "x"), Err(BrokerError::Concurrency));
     assert_eq!(refused(lab.broker().bind(bind("d1", "x", quick))), BrokerError::Concurrency);
+    clock.pass(SLOW_MS);
     until("the dream to go", || lab.record("d1").is_none().then_some(()));
     assert_eq!(fetch(&lab, "x"), Err(BrokerError::BindingUnknown));
     lab.assert_nothing_left();

@@ -60,6 +60,7 @@ impl Lab {
         self.provision(order("b1", &format!(r#"{{"node-count": {nodes}}}"#))).unwrap();
         self.patroni.fail_over("b1", &self.node_on("c1"));
         self.assert_as_recorded("at first");
+        self.wait_until_indexed();
         self.patroni.count("b1");
     }
 

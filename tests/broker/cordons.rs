@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::thread;
 
 use patroni_broker::broker::{BrokerError, CellStanding, Outcome};
+use patroni_broker::cells::Cell;
 use patroni_broker::model::CellGuid;
-use storage::{Expect, Store};
+use patroni_broker::state::keys;
+use storage::{Entry, Expect, Store};
 
 use crate::cluster::{CELLS, alter_parameters};
 use crate::gate::Gate;
@@ -30,9 +32,23 @@ impl Lab {
         lab.broker().cordon(&cell("c4")).unwrap();
         for number in 1..=count {
             lab.provision(order(&format!("b{number}"), "{}")).unwrap();
+            lab.wait_until_indexed();
         }
         lab.broker().uncordon(&cell("c4")).unwrap();
         lab
+    }
+
+    /// Waits until the index of nodes, which follows the store, counts on each cell what stands there.
+    pub fn wait_until_indexed(&self) {
+        let standing = self.store.list(&keys::service_instances()).unwrap().entries;
+        let is_counted = |guid: &CellGuid| {
+            let here =
+                |entry: &&Entry| entry.key.name() == "backend" && entry.value == guid.as_str().as_bytes();
+            self.broker().cell(guid).unwrap().standing.nodes == standing.iter().filter(here).count()
+        };
+        until("the nodes to be counted", || {
+            self.cells.iter().all(|cell| is_counted(&cell.site().guid)).then_some(())
+        });
     }
 }
 
@@ -134,7 +150,7 @@ fn a_cell_that_there_is_not() {
 #[test]
 fn a_record_that_nobody_can_read_cordons() {
     let lab = Lab::new("c1@z1 c2@z2");
-    lab.store.put(&patroni_broker::state::keys::cordon(&cell("c1")), b"{", None, Expect::Absent).unwrap();
+    lab.store.put(&keys::cordon(&cell("c1")), b"{", None, Expect::Absent).unwrap();
     lab.provision(order("b1", r#"{"node-count": 1}"#)).unwrap();
     assert_eq!(lab.cells_of("b1"), ["c2"]);
     assert!(lab.broker().cell(&cell("c1")).unwrap().standing.cordoned);

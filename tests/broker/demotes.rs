@@ -70,6 +70,7 @@ fn who_stays_is_told() {
     let lab = Lab::clustered("c1@z1 c2@z2 c3@z2 c4@z1", 2);
     lab.provision(order("b2", r#"{"node-count": 1, "cells": ["c1"]}"#)).unwrap();
     lab.wait_until_free("b2");
+    lab.wait_until_indexed();
     lab.led_from("b1", "c1");
     lab.patroni.trouble(|troubles| troubles.refuses = true);
     let told = lab.demoted("c1");

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use patroni_broker::cells::fake::FakeEngine;
-use patroni_broker::cells::{ContainerSpec, ContainerState, label};
+use patroni_broker::cells::{ContainerSpec, ContainerState, ContainerView, label};
 use patroni_broker::model::NodeId;
 use patroni_broker::patroni::{Door, RestApi, RestError, Status};
 use serde_json::{Value, json};
@@ -301,13 +301,31 @@ impl World {
             let entry = entry.to_string().into_bytes();
             let at = key(scope, &format!("members/{name}"));
             let Ok(there) = self.store.get(&at) else { continue };
-            if there.is_some_and(|there| there.value == entry) || !self.lets(scope, name, &member.spec) {
+            let is_so_already = there.as_ref().is_some_and(|there| there.value == entry);
+            if is_so_already || !self.runs_yet(member) || !self.lets(scope, name, &member.spec) {
                 continue;
             }
-            if self.store.put(&at, &entry, None, Expect::Anything).is_ok() {
+            // As it was read: who makes a container anew forgets what the one before it said.
+            let expect = there.map_or(Expect::Absent, |there| Expect::Unchanged(there.revision));
+            let Ok(revision) = self.store.put(&at, &entry, None, expect) else { continue };
+            if self.runs_yet(member) {
                 written.insert(at, entry);
+            } else {
+                drop(self.store.delete(&at, Expect::Unchanged(revision)));
             }
         }
+    }
+
+    /// Whether a member's container is there that the look has seen, and no other one in its place: a member whose
+    /// container went since then has written nothing.
+    fn runs_yet(&self, member: &Member) -> bool {
+        let is_it = |view: &ContainerView| {
+            view.name == member.spec.name
+                && view.state == ContainerState::Running
+                && view.labels[label::FINGERPRINT] == member.made_as
+        };
+        self.engine.containers().iter().any(is_it)
+            && self.engine.volume(&member.spec.name) == Some(member.volume)
     }
 
     /// Members whose containers do not run are not heard of any more.

@@ -148,9 +148,9 @@ fn the_same_id_on_the_same_cell_keeps_its_ports() {
 #[test]
 fn the_same_id_waits_for_a_member_that_writes() {
     let mut lab = Lab::new(CELLS);
+    let old = lab.abandon();
     lab.catalog.services[0].plans[0].maximum_polling_duration_s = 1;
     lab.start();
-    let old = lab.abandon();
     let waits = format!("node {} of an earlier instance", old.node_id);
     let told = lab.provision(order("b1", r#"{"cells": ["c1", "c3"]}"#)).unwrap();
     assert!(matches!(&told, Outcome::Failed { description, .. } if description.contains(&waits)), "{told:?}");

@@ -277,7 +277,7 @@ fn a_crash_at_any_step_of_what_fails_leaves_no_guest() {
         operation.deadline_ms = 1;
         Instances::new(Arc::clone(&lab.store)).save(record).unwrap();
         lab.catalog = Catalog::default();
-        lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
+        lab.patroni.silence("b1");
         for member in nodes(&lab, "b1") {
             let key = keys::member(&id("b1"), &member.try_into().unwrap());
             lab.store.delete(&key, Expect::Anything).unwrap();

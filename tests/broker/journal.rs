@@ -92,7 +92,10 @@ fn one_broker_performs_an_operation() {
 /// then would never have found it.
 #[test]
 fn a_note_is_removed_by_whom_it_concerns() {
-    let lab = Lab::new(CELLS);
+    let mut lab = Lab::new(CELLS);
+    // The fresh ones stay fresh.
+    lab.pace.leftover_after = Duration::from_secs(60);
+    lab.start();
     let note = |instance: &str| lab.store.get(&keys::pending(&id(instance))).unwrap();
     lab.patroni.silent.lock().unwrap().insert("b1".to_owned());
     lab.broker().provision(order("b1", "{}")).unwrap();

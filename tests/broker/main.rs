@@ -6,6 +6,7 @@ mod binding_operations;
 mod bindings;
 mod cancelled_updates;
 mod cancels;
+mod clock;
 mod cluster;
 mod cordons;
 mod demotes;

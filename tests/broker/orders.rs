@@ -30,10 +30,12 @@ fn an_order_is_made_and_given_back() {
 #[test]
 fn the_same_order_again_is_no_conflict_and_another_is() {
     let lab = Lab::new(CELLS);
+    lab.patroni.silence("b1");
     let first = lab.broker().provision(order("b1", "{}")).unwrap();
     let Accepted::Running { operation, .. } = &first else { panic!("{first:?}") };
     assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), first);
     assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 3}"#)), Err(BrokerError::InstanceExists));
+    lab.patroni.silent.lock().unwrap().clear();
     lab.wait(&crate::lab::id("b1"), operation);
     assert_eq!(lab.broker().provision(order("b1", "{}")).unwrap(), Accepted::Already);
     assert_eq!(lab.broker().provision(order("b1", r#"{"node-count": 3}"#)), Err(BrokerError::InstanceExists));

@@ -247,7 +247,10 @@ fn insist_on_order(lab: &Lab) -> Outcome {
 /// A container that has been made for a node that is owed, late, after its instance went: it is looked for once more.
 #[test]
 fn what_was_owed_is_looked_for_once_more() {
-    let lab = Lab::new(CELLS);
+    let mut lab = Lab::new(CELLS);
+    // The container comes between two sweeps.
+    lab.pace.sweep_every = Duration::from_secs(3);
+    lab.start();
     lab.cell("c1").trouble(Call::Create, Trouble::SilentWithoutEffect);
     lab.provision(order("b1", "{}")).unwrap();
     let owed = until("the node to be owed", || lab.record("b1").unwrap().value.owed.into_iter().next());

@@ -124,16 +124,19 @@ fn beliefs_are_checked() {
 
 #[test]
 fn what_comes_and_what_goes_is_fetched_as_the_text_says() {
-    let lab = Lab::new("c1@z1");
+    let mut lab = Lab::new("c1@z1");
+    let clock = lab.stop_the_clock();
     let sleepy = r#"{"asynchronous": true, "delay_ms": 1000}"#;
     assert_eq!(lab.fetch("d1"), Err(BrokerError::InstanceUnknown));
     let request = ProvisionRequest { accepts_incomplete: true, ..dream("d1", sleepy) };
     lab.broker().provision(request).unwrap();
     assert_eq!(lab.fetch("d1"), Err(BrokerError::InstanceUnknown), "it is not there yet");
+    clock.pass(1000);
     lab.settle("d1");
     assert_eq!(lab.fetch("d1").unwrap().plan, plan("small"));
     lab.broker().deprovision(departure("d1", true)).unwrap();
     assert_eq!(lab.fetch("d1").unwrap().plan, plan("small"), "it is there until it is gone");
+    clock.pass(1000);
     until("the dream to go", || lab.record("d1").is_none().then_some(()));
     assert_eq!(lab.fetch("d1"), Err(BrokerError::InstanceUnknown));
 }

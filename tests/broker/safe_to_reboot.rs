@@ -23,6 +23,7 @@ impl Lab {
 fn what_is_about_to_come() {
     let lab = Lab::new("c1@z1 c2@z2");
     lab.provision(order("b1", r#"{"node-count": 1}"#)).unwrap();
+    lab.settled_keys();
     let node = lab.record("b1").unwrap().value.nodes[0].node_id.clone();
     lab.store.delete(&keys::backend(&id("b1"), &node), Expect::Anything).unwrap();
     until("the index to know of none", || (lab.cordoned("c1").nodes == 0).then_some(()));

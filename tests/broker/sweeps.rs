@@ -104,7 +104,9 @@ fn a_demotion_calls_back_who_came_meanwhile() {
     lab.provision(order("b1", "{}")).unwrap();
     lab.patroni.fail_over("b1", &lab.node_on("c1"));
     lab.wait_until_free("b1");
-    lab.patroni.trouble(|troubles| troubles.takes = Duration::from_secs(1));
+    lab.wait_until_indexed();
+    // Long enough to see its lease.
+    lab.patroni.trouble(|troubles| troubles.takes = Duration::from_secs(5));
     thread::scope(|scope| {
         let demotion = scope.spawn(|| lab.broker().demote(&cell("c1")).unwrap());
         goes_before_the_next_scan(&lab, || assert_eq!(demotion.join().unwrap().len(), 1));

@@ -160,6 +160,7 @@ fn some_plans_cannot_be_left() {
 #[test]
 fn one_update_at_a_time() {
     let mut lab = Lab::dreaming(POLLED);
+    let clock = lab.stop_the_clock();
     let slowly = change_parameters("d1", r#"{"a": 1, "delay_ms": 3000}"#);
     let request = UpdateRequest { accepts_incomplete: true, ..slowly };
     let (operation, soon) = accepted(lab.broker().update(request.clone()));
@@ -177,6 +178,7 @@ fn one_update_at_a_time() {
     busy(&lab, "at first");
     lab.start();
     busy(&lab, "after a restart");
+    clock.pass(3000);
     assert_eq!(lab.settle("d1"), LastOperation::Succeeded { description: "dreaming".to_owned() });
     assert_eq!(lab.fetch("d1").unwrap().parameters["a"], 1);
     assert_eq!(lab.broker().update(request), Ok(Accepted::Already));
@@ -185,15 +187,16 @@ fn one_update_at_a_time() {
 /// Of many that want different things at the same moment, one gets it.
 #[test]
 fn of_many_updates_one_is_made() {
-    let lab = Arc::new(Lab::dreaming(r#"{"delay_ms": 1500}"#));
+    let lab = Arc::new(Lab::dreaming("{}"));
     let barrier = Arc::new(Barrier::new(8));
     let callers: Vec<_> = (0..8)
         .map(|number| {
             let (lab, barrier) = (Arc::clone(&lab), Arc::clone(&barrier));
             thread::spawn(move || {
                 barrier.wait();
-                // Two of each.
-                lab.update(change_parameters("d1", &format!(r#"{{"a": {}}}"#, number / 2)))
+                // Two of each, and long enough that all of them come before the end.
+                let parameters = format!(r#"{{"a": {}, "delay_ms": 5000}}"#, number / 2);
+                lab.update(change_parameters("d1", &parameters))
             })
         })
         .collect();
