@@ -84,10 +84,20 @@ images_prepare() {
     machine_kill images
     # Each engine makes an id of its own.
     rm -f "$directory/docker/engine-id"
-    rm -rf "$state/lab-images"
+    images_drop_unused
     mkdir -p "$state/lab-images"
     mv "$directory/docker" "$lab_images"
     rm -rf "$directory"
+}
+
+# images_drop_unused: those of other keys, but for what the cells of another lab have of them.
+images_drop_unused() {
+    local old
+    for old in "$state/lab-images"/*; do
+        if [[ -d $old ]] && ! grep -qsF "$old/" "$state"/labs/*/machines/*/lent; then
+            rm -rf "$old"
+        fi
+    done
 }
 
 _engine_gone() {

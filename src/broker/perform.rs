@@ -122,6 +122,8 @@ impl Task<'_> {
         let spec = self.spec(node)?;
         self.core.check_scope_is_free(self.record)?;
         self.admit()?;
+        // That may have taken as long as the store was away: what stands in the index of an instance that is gone stays.
+        self.check_not_superseded()?;
         let backend = keys::backend(&self.record.instance_id, node);
         self.core.store.put(&backend, guid.as_str().as_bytes(), None, Expect::Anything)?;
         let holds_data = self.core.containers_of(self.record)?.holds_data(self.record)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use log::info;
+use log::{info, warn};
 use storage::StoreError;
 
 use super::core::{CONFLICTS, Core};
@@ -61,9 +61,20 @@ impl Core {
             if request.rehearse {
                 return Ok(Accepted::Rehearsed { steps: Vec::new() });
             }
+            let version = update
+                .maintenance_version
+                .clone()
+                .filter(|_| update.maintenance_version != record.value.maintenance_version);
             record.value.apply(update);
             self.instances.save(record)?;
             info!("instance {}: updated at once", request.instance);
+            if let Some(version) = version {
+                warn!(
+                    "instance {}: it is said to be of version {version} from now on, and no node was made anew: the \
+                     image is called as before",
+                    request.instance
+                );
+            }
             return Ok(Accepted::Already);
         };
         if request.rehearse {
