@@ -47,7 +47,8 @@ pub fn mistaken(broker: &Broker) -> Result<(), Failed> {
         let why = told["description"].as_str().unwrap_or_default();
         ensure(why.contains("restart failed"), format!("it does not say why: {told}"))?;
         ensure(sql(&uri, "SELECT n FROM kept")? == "1", "the row is not there any more")?;
-        ensure(sql(&uri, "SHOW shared_preload_libraries")?.is_empty(), "the settings are still those")?;
+        let settings = broker.kv(&["get", "/service/m1/config"])?;
+        ensure(!settings.contains("not_in_the_image"), format!("the settings stay: {settings}"))?;
         broker.update("m1", json!({"plan_id": LARGE}))?;
         ensure(sql(&uri, "SHOW max_connections")? == LARGE_IS[0], "the next update does not reach it")?;
         broker.delete("m1")?;

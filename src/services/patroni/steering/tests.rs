@@ -20,7 +20,9 @@ struct Api {
     answer: Option<RestError>,
     /// What is written into the store when a switchover is asked for.
     then: Vec<(String, String)>,
-    pending: bool,
+    /// Whose settings wait for a restart, and whose do so after it.
+    pending: &'static str,
+    pending_yet: &'static str,
     is_down: bool,
     /// Whether its clock stands still.
     hangs: bool,
@@ -43,6 +45,12 @@ impl Members<'_> {
         self.api.asked.lock().unwrap().push(format!("{} {what}", door.address));
         self.api.answer.clone().map_or(Ok(()), Err)
     }
+
+    fn is_pending(&self, door: &Door) -> bool {
+        let restarted = self.api.asked.lock().unwrap().contains(&format!("{} restart", door.address));
+        let pending = if restarted { self.api.pending_yet } else { self.api.pending };
+        pending.split_whitespace().any(|node| door.address.ends_with(node.trim_start_matches('n')))
+    }
 }
 
 impl RestApi for Members<'_> {
@@ -54,7 +62,7 @@ impl RestApi for Members<'_> {
         let mut seen_s = self.api.seen_s.lock().unwrap();
         *seen_s += u64::from(!self.api.hangs);
         Ok(Status {
-            pending_restart: self.api.pending,
+            pending_restart: self.is_pending(door),
             server_version: (!self.api.is_down).then_some(150_018),
             streaming: self.api.streaming.split_whitespace().map(str::to_owned).collect(),
             store_seen_s: Some(*seen_s),
@@ -270,13 +278,19 @@ fn settings_are_seen_by_all_that_run() {
 fn who_waits_for_a_restart_is_restarted() {
     let check = |api: &Api, node: &str, ended: &str, asked: &str| {
         let node = NodeId::parse(node).unwrap();
-        let told = told("", api, |steering| steering.restart_if_pending(&node));
+        let seen = "n1:replica:running, n2:master:running";
+        let told = told(seen, api, |steering| steering.restart_if_pending(&node));
         assert_eq!((told.0.as_str(), told.1.as_str()), (ended, asked));
     };
     let status = "10.0.0.1:21001 status";
     check(&Api::default(), "n1", "done", status);
-    let pending = Api { pending: true, ..Api::default() };
-    check(&pending, "n1", "done", &format!("{status}, 10.0.0.1:21001 restart"));
+    let restarted = format!("{status}, 10.0.0.1:21001 restart, {status}");
+    check(&Api { pending: "n1", ..Api::default() }, "n1", "done", &restarted);
+    // It has not heard yet of what its leader has now; or the leader waits itself.
+    let early = || Api { pending: "n1", pending_yet: "n1", ..Api::default() };
+    let leader = format!("{restarted}, 10.0.0.1:21002 status");
+    check(&early(), "n1", "not now: node n1: its settings wait for another restart", &leader);
+    check(&Api { pending: "n1 n2", ..early() }, "n1", "done", &leader);
     let down = Api { is_down: true, ..Api::default() };
     check(&down, "n1", "not now: node n1: PostgreSQL does not run", status);
     let answer = Some(RestError::NoAnswer { reason: "timeout".to_owned() });
@@ -284,7 +298,7 @@ fn who_waits_for_a_restart_is_restarted() {
     check(&silent, "n1", "not now: node n1: Patroni does not answer: timeout", status);
     check(&Api::default(), "n9", "never: nobody knows where node n9's REST API is reached", "");
     let refusing = |reason: &str| Api {
-        pending: true,
+        pending: "n1",
         streaming: "n2",
         answer: Some(RestError::Refused { reason: reason.to_owned() }),
         ..Api::default()
